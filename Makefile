@@ -1,0 +1,44 @@
+# The index of what can be done here: `make` alone lists it.
+SHELL := /bin/bash
+export PATH := $(PATH):/usr/sbin:/sbin:$(HOME)/.cargo/bin
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/debug/selvedge
+RELEASE := $(TARGET)/release/selvedge
+
+.PHONY: help setup build demo test lint bench bench-bgp bench-cni sim fuzz docs
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what the build, the demo and the tests need (as root), or say what is missing
+	@scripts/setup
+
+build: setup
+	@$(CARGO) build --quiet --locked --bin selvedge
+
+demo: build ## the whole how-to in namespaces: a VM outside the cluster reaches a pod, a service and a name
+	@$(BIN) lab run howto
+
+test: build ## every test; what needs root is run when you are root, else said and counted
+	@scripts/test
+
+lint: setup ## formatting, clippy, dependencies, and the budgets
+	@scripts/lint
+
+bench: bench-bgp bench-cni ## every bench, side by side with a peer
+
+bench-bgp: setup ## BGP against BIRD: table load, memory, joins
+	@scripts/bench-bgp
+
+bench-cni: setup ## CNI ADD and DEL against the reference plugins
+	@scripts/bench-cni
+
+sim: build ## the same scenarios in simulation: many seeds, with faults
+	@$(BIN) lab run howto --sim --faults 6 --seeds $(or $(SEEDS),200)
+
+fuzz: setup ## the decoders under random input (needs a nightly toolchain and cargo-fuzz; says so when absent)
+	@scripts/fuzz
+
+docs: ## the code's documentation
+	@$(CARGO) doc --workspace --no-deps --locked

@@ -1,0 +1,191 @@
+//! The network configuration on standard input (calico-compat §8.1). What is not read here is passed over, as Calico does.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::call::name_is_plain;
+use crate::failure::{self, Failure};
+
+/// The versions of the specification that are spoken.
+pub const SUPPORTED: [&str; 6] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0"];
+
+/// What VERSION answers.
+pub fn version_reply() -> String {
+    let supported: Vec<String> = SUPPORTED.iter().map(|v| format!("\"{v}\"")).collect();
+    format!(
+        "{{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[{}]}}\n",
+        supported.join(",")
+    )
+}
+
+/// Whether a version is this one or a later one; versions that cannot be read are not.
+pub fn at_least(version: &str, than: &str) -> bool {
+    let numbers =
+        |text: &str| -> Option<Vec<u32>> { text.split('.').map(|n| n.parse().ok()).collect() };
+    match (numbers(version), numbers(than)) {
+        (Some(version), Some(than)) => version >= than,
+        (Some(_) | None, Some(_) | None) => false,
+    }
+}
+
+/// The configuration.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct NetConf {
+    #[serde(rename = "cniVersion", default)]
+    pub version: String,
+    #[serde(default)]
+    pub name: String,
+    #[serde(default)]
+    pub mtu: u32,
+    #[serde(default)]
+    pub nodename: String,
+    #[serde(default)]
+    pub nodename_file: String,
+    #[serde(default)]
+    pub nodename_file_optional: bool,
+    #[serde(default)]
+    pub hostname: String,
+    /// `sqlite` or empty; others are refused by name.
+    #[serde(default)]
+    pub datastore_type: String,
+    /// Ours: the store file.
+    #[serde(default)]
+    pub sqlite_path: String,
+    #[serde(default)]
+    pub ipam: IpamConf,
+    #[serde(default)]
+    pub ipam_lock_file: String,
+    #[serde(default)]
+    pub policy: PolicyConf,
+    #[serde(default)]
+    pub container_settings: ContainerSettings,
+    #[serde(default)]
+    pub require_mtu_file: bool,
+    #[serde(rename = "prevResult", default)]
+    pub previous: Option<Value>,
+}
+
+/// The `ipam` part.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct IpamConf {
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    /// `"true"` unless it says otherwise; a string.
+    #[serde(default)]
+    pub assign_ipv4: Option<String>,
+    /// `"false"` unless it says otherwise; a string.
+    #[serde(default)]
+    pub assign_ipv6: Option<String>,
+    #[serde(default)]
+    pub ipv4_pools: Vec<String>,
+    #[serde(default)]
+    pub ipv6_pools: Vec<String>,
+}
+
+/// The `policy` part.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct PolicyConf {
+    #[serde(rename = "type", default)]
+    pub kind: String,
+}
+
+/// The `container_settings` part.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct ContainerSettings {
+    #[serde(default)]
+    pub allow_ip_forwarding: bool,
+}
+
+impl NetConf {
+    pub fn parse(text: &str) -> Result<NetConf, Failure> {
+        let mut conf: NetConf = serde_json::from_str(text).map_err(|e| {
+            Failure::new(
+                failure::DECODING,
+                format!("error unmarshall network config: {e}"),
+            )
+        })?;
+        if conf.version.is_empty() {
+            conf.version = "0.1.0".to_string();
+        }
+        Ok(conf)
+    }
+
+    pub fn check_name(&self) -> Result<(), Failure> {
+        let bad = |text: &str| Failure::new(failure::INVALID_CONFIG, text);
+        if self.name.is_empty() {
+            return Err(bad("missing network name"));
+        }
+        if !name_is_plain(&self.name) {
+            return Err(bad("invalid characters found in network name").with_details(&self.name));
+        }
+        Ok(())
+    }
+
+    pub fn check_version(&self) -> Result<(), Failure> {
+        if SUPPORTED.contains(&self.version.as_str()) {
+            return Ok(());
+        }
+        let supported: Vec<String> = SUPPORTED.iter().map(|v| format!("{v:?}")).collect();
+        let details = format!(
+            "config is {:?}, plugin supports [{}]",
+            self.version,
+            supported.join(" ")
+        );
+        Err(
+            Failure::new(failure::INCOMPATIBLE_VERSION, "incompatible CNI versions")
+                .with_details(details),
+        )
+    }
+}
+
+impl IpamConf {
+    pub fn wants_ipv4(&self) -> bool {
+        self.assign_ipv4.as_deref() != Some("false")
+    }
+
+    pub fn wants_ipv6(&self) -> bool {
+        self.assign_ipv6.as_deref() == Some("true")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        assert!(
+            at_least("0.4.0", "0.4.0") && at_least("1.0.0", "0.4.0") && !at_least("0.3.1", "0.4.0")
+        );
+        assert!(!at_least("soon", "0.4.0"));
+        let of = |version: &str| NetConf {
+            version: version.to_string(),
+            ..NetConf::default()
+        };
+        assert!(of("1.0.0").check_version().is_ok());
+        let refused = of("1.1.0").check_version().unwrap_err();
+        assert_eq!(
+            refused.to_json(),
+            "{\n    \"code\": 1,\n    \"msg\": \"incompatible CNI versions\",\n    \"details\": \"config is \\\"1.1.0\\\", plugin supports [\\\"0.1.0\\\" \\\"0.2.0\\\" \\\"0.3.0\\\" \\\"0.3.1\\\" \\\"0.4.0\\\" \\\"1.0.0\\\"]\"\n}"
+        );
+        assert_eq!(
+            version_reply(),
+            "{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[\"0.1.0\",\"0.2.0\",\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\"]}\n"
+        );
+    }
+
+    #[test]
+    fn defaults() {
+        let conf =
+            NetConf::parse(r#"{"name":"n","ipam":{"type":"calico-ipam"},"foreign":{"a":1}}"#)
+                .unwrap();
+        assert_eq!(conf.version, "0.1.0");
+        assert!(conf.ipam.wants_ipv4() && !conf.ipam.wants_ipv6());
+        assert_eq!(NetConf::parse("{").unwrap_err().code, failure::DECODING);
+        let nameless = NetConf::parse("{}").unwrap().check_name().unwrap_err();
+        assert_eq!(
+            (nameless.code, nameless.message.as_str()),
+            (failure::INVALID_CONFIG, "missing network name")
+        );
+    }
+}

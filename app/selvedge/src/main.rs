@@ -1,0 +1,83 @@
+//! One binary: argv[0] or the first word decides what it is.
+//!
+//! `calicoctl` is the command byte for byte, `calico` and `calico-ipam` are the CNI plugin, `selvedge` is everything:
+//! the node, the stand-alone speaker, the lab, and calicoctl's commands with hints.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+mod lab_cmd;
+mod node_cmd;
+mod sim_cmd;
+mod speaker_cmd;
+
+/// Pods and services as part of the LAN.
+#[derive(Debug, Parser)]
+#[command(name = "selvedge", version, after_help = COMMANDS)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const COMMANDS: &str = "And calicoctl's: get, apply, create, replace, patch, delete, label, node status, ipam, version; \
+                        `selvedge get --help` says more.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Try a whole network on this machine.
+    Lab(lab_cmd::LabArgs),
+    /// This machine as a node of the cluster.
+    Node(node_cmd::NodeArgs),
+    /// The stand-alone BGP speaker.
+    Speaker(speaker_cmd::SpeakerArgs),
+}
+
+fn main() -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let program = argv
+        .first()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let status = if let Some(persona) = cni::Persona::from_program_name(&program) {
+        cni::run(persona)
+    } else if let Some(persona) = command_persona(&program, &argv) {
+        ctl::run(argv, persona)
+    } else {
+        own(&argv)
+    };
+    ExitCode::from(u8::try_from(status).unwrap_or(1))
+}
+
+/// Who answers, when it is one of calicoctl's commands. `node run` is ours under either name.
+fn command_persona(program: &str, argv: &[OsString]) -> Option<ctl::Persona> {
+    let word = |at: usize| {
+        argv.get(at)
+            .and_then(|word| word.to_str())
+            .unwrap_or_default()
+    };
+    let runs_node = word(1) == "node" && word(2) == "run";
+    if Path::new(program)
+        .file_name()
+        .is_some_and(|name| name == "calicoctl")
+    {
+        return (!runs_node).then_some(ctl::Persona::Calicoctl);
+    }
+    (ctl::is_command(word(1)) && !runs_node).then_some(ctl::Persona::Selvedge)
+}
+
+fn own(argv: &[OsString]) -> i32 {
+    let matches = Cli::command().get_matches_from(argv);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let outcome = match cli.command {
+        Command::Lab(args) => lab_cmd::run(args),
+        Command::Node(args) => node_cmd::run(args).map(|()| 0),
+        Command::Speaker(args) => speaker_cmd::run(args).map(|()| 0),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("selvedge: {error:#}");
+        1
+    })
+}

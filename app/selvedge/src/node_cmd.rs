@@ -1,0 +1,98 @@
+//! `selvedge node run`: this machine as a node.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use agent::{AgentConfig, Flags};
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+
+/// This machine as a node of the cluster.
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    #[command(subcommand)]
+    command: NodeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeCommand {
+    /// Run the node in the foreground. SIGTERM ends it; routes and rules stay, and BGP peers with graceful restart keep
+    /// theirs.
+    Run(RunArgs),
+}
+
+/// The flags of `calicoctl node run`; the environment is calico/node's (IP, IP6, AS, NODENAME, IP_AUTODETECTION_METHOD,
+/// CALICO_ROUTER_ID, CALICO_IPV4POOL_CIDR, NO_DEFAULT_POOLS and so on). A flag wins.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The node's IPv4 address, `autodetect` or `none`; without a length it gets its interface's.
+    #[arg(long)]
+    ip: Option<String>,
+    /// The node's IPv6 address, `autodetect` or `none`.
+    #[arg(long)]
+    ip6: Option<String>,
+    /// The node's AS number; without it the cluster's.
+    #[arg(long = "as")]
+    asn: Option<String>,
+    /// The node's name; without it the host's.
+    #[arg(long)]
+    name: Option<String>,
+    /// first-found, can-reach=ADDRESS, interface=NAME, skip-interface=NAME or cidr=CIDR.
+    #[arg(long)]
+    ip_autodetection_method: Option<String>,
+    /// The same for IPv6.
+    #[arg(long)]
+    ip6_autodetection_method: Option<String>,
+    /// bird (BGP) or none.
+    #[arg(long)]
+    backend: Option<String>,
+    /// Create no default IPPool.
+    #[arg(long)]
+    no_default_ippools: bool,
+    /// The datastore's configuration.
+    #[arg(short, long, default_value = store::DEFAULT_CONFIG_FILE)]
+    config: PathBuf,
+}
+
+/// Does what a node command says.
+///
+/// # Errors
+/// What hindered the start.
+pub fn run(args: NodeArgs) -> Result<()> {
+    match args.command {
+        NodeCommand::Run(args) => run_node(args),
+    }
+}
+
+fn run_node(args: RunArgs) -> Result<()> {
+    log_to_stderr();
+    let env: BTreeMap<String, String> = std::env::vars().collect();
+    let hostname =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").context("reading the host's name")?;
+    let explicit = args.config.to_str() != Some(store::DEFAULT_CONFIG_FILE);
+    let datastore = store::Config::load(explicit.then_some(args.config.as_path()))?;
+    let flags = Flags {
+        name: args.name,
+        ip: args.ip,
+        ip6: args.ip6,
+        asn: args.asn,
+        ip_autodetection_method: args.ip_autodetection_method,
+        ip6_autodetection_method: args.ip6_autodetection_method,
+        backend: args.backend,
+        no_default_ippools: args.no_default_ippools,
+    };
+    agent::run(&AgentConfig::read(flags, &env, &hostname)?, &datastore)
+}
+
+/// One line an event; `RUST_LOG=agent=debug` shows each kernel operation.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,speaker=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+}

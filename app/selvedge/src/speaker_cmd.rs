@@ -1,0 +1,77 @@
+//! `selvedge speaker`: the BGP speaker alone, and questions to it.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use ipnet::IpNet;
+use speaker::Query;
+
+/// The stand-alone BGP speaker.
+#[derive(Debug, Args)]
+pub struct SpeakerArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run it in the foreground. SIGHUP reads the file again; SIGTERM ends it without Cease, so
+    /// that peers with graceful restart keep its routes.
+    Run {
+        /// Its configuration (TOML).
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Ask a running one.
+    Show {
+        /// Its control socket.
+        #[arg(long, default_value = "/var/run/selvedge/speaker.ctl")]
+        control: PathBuf,
+        #[command(subcommand)]
+        what: What,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Peers and their states.
+    Neighbors,
+    /// The best path of each prefix.
+    Routes,
+    /// All paths of a prefix, and why each won or lost.
+    Explain {
+        /// Such as 10.200.0.64/26.
+        prefix: IpNet,
+    },
+}
+
+/// Does what the arguments say.
+///
+/// # Errors
+/// A configuration that is not valid, a socket that cannot be opened, no speaker to ask.
+pub fn run(args: SpeakerArgs) -> Result<()> {
+    match args.command {
+        Command::Run { config } => {
+            let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+            tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_target(false)
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_writer(std::io::stderr)
+                .init();
+            speaker::main_run(&config)
+        }
+        Command::Show { control, what } => {
+            let query = match what {
+                What::Neighbors => Query::Neighbors,
+                What::Routes => Query::Routes,
+                What::Explain { prefix } => Query::Explain(prefix),
+            };
+            print!("{}", speaker::show(&control, &query)?);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What a speaker is wanted to do, as a whole value.
+
+use crate::{Asn, Family, Filter};
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// The wanted configuration of a speaker. Handed over whole; the machine works out what changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Our AS. A change restarts the sessions that use it.
+    pub local_as: Asn,
+    /// BGP Identifier (RFC 4271 §4.2). A change restarts all sessions.
+    pub router_id: Ipv4Addr,
+    /// Where to listen.
+    pub listen: Vec<SocketAddr>,
+    /// Configured peers; names and `remote` must each be unique.
+    pub peers: Vec<PeerConfig>,
+    /// Dynamic neighbours: whoever connects from one of these prefixes. The first match counts.
+    pub ranges: Vec<RangeConfig>,
+    /// The prefixes that we originate.
+    pub origins: BTreeMap<IpNet, Origin>,
+    /// Give [`crate::Output::Routes`]. Cannot be changed later.
+    pub report_routes: bool,
+    /// We were here a moment ago and forwarding went on: tells peers so (RFC 4724 §4.1, R bit),
+    /// and holds back End-of-RIB until the peers have sent all they have. Read at start only.
+    pub restarting: bool,
+    /// How long [`crate::Output::InSync`] and, when restarting, our End-of-RIB wait for peers at
+    /// most after start (Selection_Deferral_Timer, RFC 4724 §4.1).
+    pub selection_deferral: Duration,
+}
+
+impl Config {
+    /// A speaker without peers that listens nowhere.
+    pub fn new(local_as: Asn, router_id: Ipv4Addr) -> Self {
+        Config {
+            local_as,
+            router_id,
+            listen: Vec::new(),
+            peers: Vec::new(),
+            ranges: Vec::new(),
+            origins: BTreeMap::new(),
+            report_routes: true,
+            restarting: false,
+            selection_deferral: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Attributes of a prefix that we originate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// LOCAL_PREF for iBGP peers; `None` sends 100.
+    pub local_pref: Option<u32>,
+    /// MULTI_EXIT_DISC.
+    pub med: Option<u32>,
+    /// COMMUNITIES, `aa:nn` as `aa << 16 | nn` (RFC 1997).
+    pub communities: Vec<u32>,
+    /// LARGE_COMMUNITY (RFC 8092).
+    pub large_communities: Vec<[u32; 3]>,
+    /// `None`: the local address of each session.
+    pub next_hop: Option<IpAddr>,
+}
+
+/// What next hop the peer is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NextHopMode {
+    /// Our address on eBGP sessions; unchanged on iBGP sessions.
+    #[default]
+    Auto,
+    /// Always our address (Calico: `nextHopMode: Self`).
+    SelfAddress,
+    /// Always unchanged, for routes of others (Calico: `nextHopMode: Keep`).
+    Keep,
+}
+
+/// Graceful restart with one peer (RFC 4724).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GracefulRestart {
+    /// How long the peer is asked to keep our routes while we are away; at most 4095 s.
+    pub restart_time: Duration,
+    /// How long we keep a peer's routes after it is back until it must have sent them again.
+    pub stale_time: Duration,
+}
+
+impl Default for GracefulRestart {
+    fn default() -> Self {
+        GracefulRestart {
+            restart_time: Duration::from_secs(120),
+            stale_time: Duration::from_secs(360),
+        }
+    }
+}
+
+/// One configured peer, or the template of a range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerConfig {
+    /// Unique; shown in status, and what events refer to.
+    pub name: String,
+    /// Where the peer listens. An incoming connection is matched by its address alone. In a
+    /// range the address is replaced.
+    pub remote: SocketAddr,
+    /// The peer's AS; equal to our AS on this session means iBGP.
+    pub remote_as: Asn,
+    /// Our AS on this session, when it is not [`Config::local_as`].
+    pub local_as: Option<Asn>,
+    /// Bind to this address when dialling; also the address an incoming connection must come to.
+    pub source: Option<IpAddr>,
+    /// Never dial.
+    pub passive: bool,
+    /// The peer is our reflection client, in this cluster (RFC 4456). iBGP only.
+    pub rr_client: Option<Ipv4Addr>,
+    /// Families to speak; at least one.
+    pub families: Vec<Family>,
+    /// Proposed hold time, 0 or at least 3 s; 0 means no keepalives.
+    pub hold_time: Duration,
+    /// Keepalive interval; `None`: a third of the negotiated hold time.
+    pub keepalive: Option<Duration>,
+    /// Wait between attempts to connect (RFC 4271 ConnectRetryTime); jittered.
+    pub connect_retry: Duration,
+    /// First and greatest wait after a protocol error (IdleHoldTime); doubles with each.
+    pub error_wait: (Duration, Duration),
+    /// TTL to send with; 64 as Calico's `multihop`, 255 with `min_ttl`.
+    pub ttl: u8,
+    /// Least TTL of what arrives (GTSM, RFC 5082).
+    pub min_ttl: Option<u8>,
+    /// Next hop of what we announce.
+    pub next_hop: NextHopMode,
+    /// Our next hop for the family that the session does not run over; without it, routes of
+    /// that family that need one are not announced.
+    pub own_next_hop: Option<IpAddr>,
+    /// How often our own AS may be in a received AS_PATH (Calico: `numAllowedLocalASNumbers`).
+    pub allow_own_as: u8,
+    /// Graceful restart, if spoken.
+    pub graceful_restart: Option<GracefulRestart>,
+    /// Which of the peer's routes count.
+    pub import: Filter,
+    /// Which routes the peer gets, after the rules of BGP itself.
+    pub export: Filter,
+    /// More accepted prefixes than this end the session (Cease, RFC 4486 subcode 1).
+    pub max_prefixes: Option<u32>,
+}
+
+impl PeerConfig {
+    /// An IPv4 and IPv6 peer on port 179 with Calico's timers, graceful restart on.
+    pub fn new(name: impl Into<String>, remote: IpAddr, remote_as: Asn) -> Self {
+        PeerConfig {
+            name: name.into(),
+            remote: SocketAddr::new(remote, 179),
+            remote_as,
+            local_as: None,
+            source: None,
+            passive: false,
+            rr_client: None,
+            families: Family::ALL.to_vec(),
+            hold_time: Duration::from_secs(240),
+            keepalive: None,
+            connect_retry: Duration::from_secs(5),
+            error_wait: (Duration::from_secs(5), Duration::from_secs(30)),
+            ttl: 64,
+            min_ttl: None,
+            next_hop: NextHopMode::Auto,
+            own_next_hop: None,
+            allow_own_as: 0,
+            graceful_restart: Some(GracefulRestart::default()),
+            import: Filter::accept_all(),
+            export: Filter::accept_all(),
+            max_prefixes: None,
+        }
+    }
+}
+
+/// Neighbours that need no configuration of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeConfig {
+    /// Who may connect.
+    pub prefix: IpNet,
+    /// What each of them gets; `name` becomes the stem of the names.
+    pub template: PeerConfig,
+    /// How many at a time.
+    pub limit: u32,
+}

@@ -1,0 +1,125 @@
+//! What a driver tells the machine.
+
+use crate::Config;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The time of an input, read once by the driver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now {
+    /// Since some fixed point, never going back: all timers run on it.
+    pub mono: Duration,
+    /// Since 1970-01-01T00:00:00Z: shown to people, never compared.
+    pub wall: Duration,
+}
+
+/// An autonomous system number, four octets (RFC 6793).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Asn(pub u32);
+
+impl From<u32> for Asn {
+    fn from(number: u32) -> Self {
+        Asn(number)
+    }
+}
+
+impl fmt::Display for Asn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An address family of unicast routes (RFC 4760).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// AFI 1, SAFI 1.
+    Ipv4,
+    /// AFI 2, SAFI 1.
+    Ipv6,
+}
+
+impl Family {
+    /// Both, in the order in which they are announced.
+    pub const ALL: [Family; 2] = [Family::Ipv4, Family::Ipv6];
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Ipv4 => "ipv4",
+            Family::Ipv6 => "ipv6",
+        })
+    }
+}
+
+/// Names one TCP connection between driver and machine; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConnId {
+    /// Asked for by [`crate::Output::Connect`]; the machine chose the number.
+    Dialled(u64),
+    /// Came in on a listening socket; the driver chose the number.
+    Accepted(u64),
+}
+
+/// What happened, told by the driver.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The wanted configuration as a whole; only what differs from the present one is touched.
+    Configure(Box<Config>),
+    /// A [`crate::Output::Connect`] succeeded.
+    Connected {
+        /// The connection that was asked for.
+        conn: ConnId,
+        /// Its own end, which becomes the next hop of routes announced on it.
+        local: SocketAddr,
+    },
+    /// A [`crate::Output::Connect`] failed.
+    ConnectFailed {
+        /// The connection that was asked for.
+        conn: ConnId,
+        /// Why, in the operating system's words, such as `Connection refused`.
+        error: &'a str,
+    },
+    /// A connection came in. The machine answers with [`crate::Output::Close`] if it wants none.
+    Accepted {
+        /// A new [`ConnId::Accepted`].
+        conn: ConnId,
+        /// Where it came from.
+        remote: SocketAddr,
+        /// Where it came to.
+        local: SocketAddr,
+    },
+    /// Bytes of one read, in order; the machine keeps what is not a whole message yet.
+    Received {
+        /// The connection read from.
+        conn: ConnId,
+        /// At least one byte.
+        bytes: &'a [u8],
+    },
+    /// The connection ended, other than by [`crate::Output::Close`].
+    Closed {
+        /// The connection.
+        conn: ConnId,
+        /// `None` for an orderly end by the peer, else the operating system's words.
+        error: Option<&'a str>,
+    },
+    /// Time passed: run what is due.
+    Timer,
+    /// Close the session with this peer and let it start again (Cease, administrative reset).
+    Reset {
+        /// [`crate::PeerConfig::name`].
+        peer: &'a str,
+    },
+    /// The path to this address is known to be dead (BFD): drop its sessions now.
+    PeerDown {
+        /// The peer's address.
+        remote: std::net::IpAddr,
+    },
+    /// End all sessions and dial no more.
+    Stop {
+        /// True sends Cease (administrative shutdown) and peers drop our routes; false just
+        /// closes, so that peers with graceful restart keep them (RFC 4724 §4.2).
+        cease: bool,
+    },
+}

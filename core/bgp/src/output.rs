@@ -1,0 +1,105 @@
+//! What the machine asks of its driver.
+
+use crate::{ConnId, PeerEvent};
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+/// One thing for the driver to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Listen on exactly these addresses from now on.
+    Listen(Vec<SocketAddr>),
+    /// Open a TCP connection; answer with `Connected` or `ConnectFailed`.
+    Connect {
+        /// The name to answer with.
+        conn: ConnId,
+        /// Where to.
+        remote: SocketAddr,
+        /// The address to bind to first.
+        source: Option<IpAddr>,
+        /// IP TTL or hop limit to send with.
+        ttl: u8,
+        /// Least TTL that arriving packets may have (GTSM, RFC 5082).
+        min_ttl: Option<u8>,
+    },
+    /// Options for a connection that was accepted.
+    Configure {
+        /// The connection.
+        conn: ConnId,
+        /// IP TTL or hop limit to send with.
+        ttl: u8,
+        /// Least TTL that arriving packets may have (GTSM, RFC 5082).
+        min_ttl: Option<u8>,
+    },
+    /// There are bytes to pull with [`crate::Speaker::transmit`].
+    Send(ConnId),
+    /// Write these last octets, as far as the socket takes them, and close the connection.
+    /// Nothing is pulled for it and nothing expected of it any more, not even `Closed`.
+    Close {
+        /// The connection.
+        conn: ConnId,
+        /// The end of what was being written and a NOTIFICATION, or nothing.
+        last: Vec<Chunk>,
+    },
+    /// The chosen routes of some prefixes changed. Only if [`crate::Config::report_routes`].
+    Routes(Vec<RouteChange>),
+    /// A session came up, went down, or changed its state.
+    Peer(PeerEvent),
+    /// Given once after start: each peer has sent all it has (End-of-RIB, RFC 4724 §2) or was
+    /// waited for long enough. Until then, absence of a route means nothing.
+    InSync,
+}
+
+/// The present routes of one prefix; replaces what was said of the prefix before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteChange {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// `None`: there is no route any more.
+    pub route: Option<Route>,
+}
+
+/// The best path of a prefix, with all next hops that are as good (multipath).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Ordered, without repetition; empty for a prefix we originate ourselves.
+    pub next_hops: Vec<NextHop>,
+    /// [`crate::PeerConfig::name`] of the best path's peer; `None` for our own.
+    pub peer: Option<Arc<str>>,
+    /// True when the best path came over iBGP.
+    pub ibgp: bool,
+    /// LOCAL_PREF of the best path; 100 when it had none.
+    pub local_pref: u32,
+    /// The best path's peer is restarting and has not sent it again (RFC 4724 §4.2).
+    pub stale: bool,
+}
+
+/// A BGP next hop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NextHop {
+    /// The global address.
+    pub address: IpAddr,
+    /// The link-local address given with it (RFC 2545 §3).
+    pub link_local: Option<Ipv6Addr>,
+}
+
+/// Bytes to be written, shared by all connections that send the same.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    pub(crate) data: Arc<Vec<u8>>,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+impl PartialEq for Chunk {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_ref() == other.as_ref()
+    }
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.data[self.start..self.end]
+    }
+}

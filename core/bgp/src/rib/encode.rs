@@ -1,0 +1,353 @@
+//! UPDATEs for one update group, from changed nets: withdrawals first, then routes packed by
+//! attribute set.
+
+use super::export::{self, Policy, put_next_hop};
+use super::log::Before;
+use super::outbox::Encoded;
+use super::table::{Sight, Table};
+use crate::wire::attribute::{flag, kind};
+use crate::wire::nlri::Key;
+use crate::wire::{Kind, begin, finish, open};
+use crate::{Family, NextHop};
+use std::sync::Arc;
+
+/// Encoded octets after which a new piece is begun.
+const PIECE: usize = 64 << 10;
+
+/// A route to announce; sorted so that equal attributes meet.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Item {
+    attributes: u32,
+    next_hop: u32,
+    peer: u16,
+    net: u32,
+}
+
+/// One pass over some nets for one group.
+pub(crate) struct Encoder<'a, K> {
+    sight: Sight<'a>,
+    table: &'a Table<K>,
+    policy: &'a Policy,
+    /// Sorted.
+    members: &'a [u16],
+    items: Vec<Item>,
+    /// With the peer that was the source and so has not been told.
+    withdrawn: Vec<(Option<u16>, K)>,
+    /// Withdrawals that only the new source of a route needs.
+    private: Vec<(u16, K)>,
+    attributes: export::Attributes,
+    piece: Vec<u8>,
+    skips: Vec<(u16, u32, u32)>,
+    updates: u32,
+    pieces: Vec<Arc<Encoded>>,
+}
+
+/// What came out.
+pub(crate) struct Made {
+    /// For all members, in order.
+    pub shared: Vec<Arc<Encoded>>,
+    /// For one member each, after the shared ones.
+    pub private: Vec<(u16, Arc<Encoded>)>,
+}
+
+impl<'a, K: Key> Encoder<'a, K> {
+    pub fn new(
+        sight: Sight<'a>,
+        table: &'a Table<K>,
+        policy: &'a Policy,
+        members: &'a [u16],
+    ) -> Self {
+        Encoder {
+            sight,
+            table,
+            policy,
+            members,
+            items: Vec::new(),
+            withdrawn: Vec::new(),
+            private: Vec::new(),
+            attributes: export::Attributes::default(),
+            piece: Vec::new(),
+            skips: Vec::new(),
+            updates: 0,
+            pieces: Vec::new(),
+        }
+    }
+
+    /// Takes a net as it is now; `before` is what the group may have been told.
+    pub fn add(&mut self, net: u32, before: Before) {
+        let key = self.table.key(net);
+        let best = self.table.best(net);
+        let admitted = best.filter(|path| {
+            let origin = &self.sight.origins[usize::from(path.peer)];
+            self.policy.admits_origin(origin)
+                && self
+                    .policy
+                    .admits_communities(self.sight.attributes.record(path.attributes))
+                && self.policy.admits_prefix(|| key.to_net(), origin)
+        });
+        let told = |policy: &Policy, peer: u16| {
+            let origin = &self.sight.origins[usize::from(peer)];
+            policy.admits_origin(origin) && policy.admits_prefix(|| key.to_net(), origin)
+        };
+        match (admitted, before) {
+            (Some(path), before) => {
+                self.items.push(Item {
+                    attributes: path.attributes,
+                    next_hop: path.next_hop,
+                    peer: path.peer,
+                    net,
+                });
+                // The new source is not told its own route, so the old one must be taken back.
+                let stale = match before {
+                    Before::Nothing => false,
+                    Before::Peer(old) => old != path.peer && told(self.policy, old),
+                    Before::Unknown => true,
+                };
+                if stale && self.members.binary_search(&path.peer).is_ok() {
+                    self.private.push((path.peer, key));
+                }
+            }
+            (None, Before::Nothing) => {}
+            (None, Before::Peer(old)) => {
+                if told(self.policy, old) {
+                    self.withdrawn.push((Some(old), key));
+                }
+            }
+            (None, Before::Unknown) => self.withdrawn.push((None, key)),
+        }
+    }
+
+    pub fn finish(mut self) -> Made {
+        let mut items = std::mem::take(&mut self.items);
+        items.sort_unstable();
+        let mut runs: Vec<&[Item]> = Vec::new();
+        let same = |a: &Item, b: &Item| {
+            (a.attributes, a.next_hop, a.peer) == (b.attributes, b.next_hop, b.peer)
+        };
+        runs.extend(items.chunk_by(same));
+        // A route that cannot be told (no next hop, too large) is withdrawn, so runs come first.
+        let mut sendable = Vec::with_capacity(runs.len());
+        for run in runs {
+            match self.next_hop(run[0]) {
+                Some(hop) if self.fits(run[0]) => sendable.push((run, hop)),
+                _ => {
+                    let keys = run.iter().map(|item| (None, self.table.key(item.net)));
+                    self.withdrawn.extend(keys);
+                }
+            }
+        }
+        self.withdrawals();
+        for (run, hop) in sendable {
+            self.announce(run, hop);
+        }
+        self.end_piece();
+        let mut private = std::mem::take(&mut self.private);
+        private.sort_unstable_by_key(|(peer, _)| *peer);
+        let mut own = Vec::new();
+        for run in private.chunk_by(|a, b| a.0 == b.0) {
+            let keys: Vec<K> = run.iter().map(|(_, key)| *key).collect();
+            let mut data = Vec::new();
+            let updates = put_withdrawals(&mut data, &keys, self.policy.max_message);
+            own.push((run[0].0, Arc::new(Encoded::new(data, updates))));
+        }
+        Made {
+            shared: self.pieces,
+            private: own,
+        }
+    }
+
+    fn next_hop(&self, item: Item) -> Option<std::net::IpAddr> {
+        let hop: NextHop = self.sight.next_hops.get(item.next_hop);
+        self.policy
+            .next_hop(hop, &self.sight.origins[usize::from(item.peer)])
+    }
+
+    /// Whether the attributes leave room for a prefix. Rarely near, so first by a bound.
+    fn fits(&self, item: Item) -> bool {
+        let block = self.sight.attributes.octets(item.attributes);
+        // Header, lengths, MP_REACH_NLRI head, longest prefix; what export may add at most.
+        let room = self.policy.max_message - 23 - 25 - 17;
+        if block.len() * 2 + 32 <= room {
+            return true;
+        }
+        let mut attributes = export::Attributes::default();
+        attributes.write(
+            self.policy,
+            block,
+            &self.sight.origins[usize::from(item.peer)],
+        );
+        attributes.len() <= room
+    }
+
+    fn withdrawals(&mut self) {
+        let mut withdrawn = std::mem::take(&mut self.withdrawn);
+        withdrawn.sort_by_key(|(peer, _)| *peer);
+        for run in withdrawn.chunk_by(|a, b| a.0 == b.0) {
+            let keys: Vec<K> = run.iter().map(|(_, key)| *key).collect();
+            let start = self.piece.len();
+            self.updates += put_withdrawals(&mut self.piece, &keys, self.policy.max_message);
+            self.skip(run[0].0, start);
+        }
+    }
+
+    /// Leaves what was written since `start` out for `peer`.
+    fn skip(&mut self, peer: Option<u16>, start: usize) {
+        if let Some(peer) = peer
+            && self.members.binary_search(&peer).is_ok()
+        {
+            let end = self.piece.len() as u32;
+            match self.skips.last_mut() {
+                Some((last, _, to)) if *last == peer && *to == start as u32 => *to = end,
+                _ => self.skips.push((peer, start as u32, end)),
+            }
+        }
+        if self.piece.len() >= PIECE {
+            self.end_piece();
+        }
+    }
+
+    fn end_piece(&mut self) {
+        if self.piece.is_empty() {
+            return;
+        }
+        let mut encoded = Encoded::new(std::mem::take(&mut self.piece), self.updates);
+        self.skips.sort_unstable();
+        encoded.skips = std::mem::take(&mut self.skips);
+        self.updates = 0;
+        self.pieces.push(Arc::new(encoded));
+    }
+
+    /// UPDATEs for routes with the same attributes, next hop and source.
+    fn announce(&mut self, run: &[Item], hop: std::net::IpAddr) {
+        let item = run[0];
+        let origin = &self.sight.origins[usize::from(item.peer)];
+        let block = self.sight.attributes.octets(item.attributes);
+        self.attributes.write(self.policy, block, origin);
+        let old_form = K::FAMILY == Family::Ipv4 && hop.is_ipv4();
+        let mut rest = run;
+        while !rest.is_empty() {
+            let start = self.piece.len();
+            if self.piece.capacity() == 0 {
+                self.piece.reserve(PIECE + 4096);
+            }
+            rest = if old_form {
+                self.ipv4(rest, hop)
+            } else {
+                self.multiprotocol(rest, hop)
+            };
+            self.updates += 1;
+            self.skip(Some(item.peer), start);
+        }
+    }
+
+    fn ipv4<'r>(&mut self, run: &'r [Item], hop: std::net::IpAddr) -> &'r [Item] {
+        let out = &mut self.piece;
+        let at = begin(out, Kind::Update);
+        out.extend_from_slice(&[0, 0, 0, 0]);
+        let block = out.len();
+        out.extend_from_slice(&self.attributes.head);
+        put_next_hop(out, K::FAMILY, hop, 0);
+        out.extend_from_slice(&self.attributes.tail);
+        let length = (out.len() - block) as u16;
+        out[block - 2..block].copy_from_slice(&length.to_be_bytes());
+        let limit = at + self.policy.max_message;
+        let mut taken = 0;
+        for item in run {
+            let key = self.table.key(item.net);
+            if out.len() + 1 + usize::from(key.length()).div_ceil(8) > limit {
+                break;
+            }
+            key.encode(out);
+            taken += 1;
+        }
+        finish(out, at);
+        &run[taken..]
+    }
+
+    fn multiprotocol<'r>(&mut self, run: &'r [Item], hop: std::net::IpAddr) -> &'r [Item] {
+        let room = self.policy.max_message - 23 - 25 - self.attributes.len();
+        let mut octets = 0;
+        let mut taken = 0;
+        for item in run {
+            let next = 1 + usize::from(self.table.key(item.net).length()).div_ceil(8);
+            if octets + next > room {
+                break;
+            }
+            octets += next;
+            taken += 1;
+        }
+        let out = &mut self.piece;
+        let at = begin(out, Kind::Update);
+        out.extend_from_slice(&[0, 0, 0, 0]);
+        let block = out.len();
+        // First, so that a receiver finds the prefixes before any fault (RFC 7606 §5.1).
+        put_next_hop(out, K::FAMILY, hop, octets);
+        for item in &run[..taken] {
+            self.table.key(item.net).encode(out);
+        }
+        out.extend_from_slice(&self.attributes.head);
+        out.extend_from_slice(&self.attributes.tail);
+        let length = (out.len() - block) as u16;
+        out[block - 2..block].copy_from_slice(&length.to_be_bytes());
+        finish(out, at);
+        &run[taken..]
+    }
+}
+
+/// Appends UPDATEs that withdraw `keys`, as full as messages can be; returns how many.
+fn put_withdrawals<K: Key>(out: &mut Vec<u8>, keys: &[K], max_message: usize) -> u32 {
+    let mut updates = 0;
+    let mut rest = keys;
+    while !rest.is_empty() {
+        updates += 1;
+        let at = begin(out, Kind::Update);
+        let limit = at + max_message - 4;
+        let field = match K::FAMILY {
+            Family::Ipv4 => {
+                out.extend_from_slice(&[0, 0]);
+                out.len()
+            }
+            Family::Ipv6 => {
+                out.extend_from_slice(&[0, 0, 0, 0]);
+                out.extend_from_slice(&[flag::OPTIONAL | flag::EXTENDED, kind::MP_UNREACH, 0, 0]);
+                let field = out.len();
+                out.extend_from_slice(&open::afi(K::FAMILY).to_be_bytes());
+                out.push(1);
+                field
+            }
+        };
+        let mut taken = 0;
+        for key in rest {
+            if out.len() + 1 + usize::from(key.length()).div_ceil(8) > limit {
+                break;
+            }
+            key.encode(out);
+            taken += 1;
+        }
+        rest = &rest[taken..];
+        let length = (out.len() - field) as u16;
+        out[field - 2..field].copy_from_slice(&length.to_be_bytes());
+        match K::FAMILY {
+            Family::Ipv4 => out.extend_from_slice(&[0, 0]),
+            Family::Ipv6 => {
+                out[field - 6..field - 4].copy_from_slice(&(length + 4).to_be_bytes());
+            }
+        }
+        finish(out, at);
+    }
+    updates
+}
+
+/// End-of-RIB (RFC 4724 §2).
+pub(crate) fn end_of_rib(family: Family) -> Vec<u8> {
+    let mut out = Vec::with_capacity(29);
+    let at = begin(&mut out, Kind::Update);
+    match family {
+        Family::Ipv4 => out.extend_from_slice(&[0, 0, 0, 0]),
+        Family::Ipv6 => {
+            out.extend_from_slice(&[0, 0, 0, 6, flag::OPTIONAL, kind::MP_UNREACH, 3, 0, 2, 1])
+        }
+    }
+    finish(&mut out, at);
+    out
+}

@@ -1,0 +1,454 @@
+//! What peers of one update group are told: which routes, with which attributes and next hop.
+
+use super::decision::Origin;
+use crate::filter::{Action, Filter, Source};
+use crate::wire::AS_TRANS;
+use crate::wire::attribute::{self, DEFAULT_LOCAL_PREF, Record, flag, kind, put, segment};
+use crate::{Family, NextHop, NextHopMode};
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Peers with equal policies get equal octets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Policy {
+    pub ebgp: bool,
+    /// The peers are reflection clients, in this cluster.
+    pub cluster: Option<Ipv4Addr>,
+    pub local_as: u32,
+    pub as4: bool,
+    pub max_message: usize,
+    /// Our address in the family of the routes, if we have one there.
+    pub own_address: Option<IpAddr>,
+    pub next_hop: NextHopMode,
+    pub filter: Filter,
+}
+
+impl Policy {
+    /// Whether routes of this origin may go to these peers at all (RFC 4271 §9.2, RFC 4456 §6).
+    pub fn admits_origin(&self, origin: &Origin) -> bool {
+        let reflected = origin.ibgp && !self.ebgp;
+        !reflected || origin.cluster.is_some() || self.cluster.is_some()
+    }
+
+    /// Whether the filter lets a prefix of this origin through.
+    pub fn admits_prefix(&self, prefix: impl FnOnce() -> IpNet, origin: &Origin) -> bool {
+        let source = if origin.local {
+            Source::Local
+        } else {
+            Source::Peers
+        };
+        self.filter.is_accept_all() || self.filter.decide(prefix(), source) == Action::Accept
+    }
+
+    /// Whether the communities let the route through (RFC 1997).
+    pub fn admits_communities(&self, record: &Record) -> bool {
+        !(record.no_advertise || record.no_export && self.ebgp)
+    }
+
+    /// The next hop to tell; `None` when it would have to be ours and we have none.
+    pub fn next_hop(&self, hop: NextHop, origin: &Origin) -> Option<IpAddr> {
+        let unset = hop.address.is_unspecified();
+        let keep = match self.next_hop {
+            NextHopMode::Auto => !self.ebgp || origin.local,
+            NextHopMode::SelfAddress => false,
+            NextHopMode::Keep => true,
+        };
+        if keep && !unset {
+            Some(hop.address)
+        } else {
+            self.own_address
+        }
+    }
+}
+
+/// The attributes of one announcement, in two parts: NEXT_HOP goes between them.
+#[derive(Default)]
+pub(crate) struct Attributes {
+    pub head: Vec<u8>,
+    pub tail: Vec<u8>,
+}
+
+impl Attributes {
+    pub fn len(&self) -> usize {
+        self.head.len() + self.tail.len()
+    }
+
+    /// Makes them from a canonical block.
+    pub fn write(&mut self, policy: &Policy, block: &[u8], origin: &Origin) {
+        self.head.clear();
+        self.tail.clear();
+        let reflected = origin.ibgp && !policy.ebgp;
+        let mut writer = Writer {
+            policy,
+            origin,
+            reflected,
+            out: &mut self.tail,
+            as4_path: None,
+        };
+        let mut local_pref = policy.ebgp;
+        let mut originator = !reflected;
+        let mut cluster = !reflected;
+        for a in attribute::each(block) {
+            // What must be added goes in where its type says.
+            if !local_pref && a.kind >= kind::LOCAL_PREF {
+                local_pref = true;
+                if a.kind != kind::LOCAL_PREF {
+                    writer.local_pref();
+                }
+            }
+            if !originator && a.kind >= kind::ORIGINATOR_ID {
+                originator = true;
+                if a.kind != kind::ORIGINATOR_ID {
+                    writer.originator();
+                }
+            }
+            if !cluster && a.kind >= kind::CLUSTER_LIST {
+                cluster = true;
+                let list = if a.kind == kind::CLUSTER_LIST {
+                    a.value
+                } else {
+                    &[]
+                };
+                writer.cluster_list(list);
+            }
+            match a.kind {
+                kind::ORIGIN => self.head.extend_from_slice(a.whole),
+                kind::AS_PATH => writer.as_path(a.value, &mut self.head),
+                kind::MED if policy.ebgp && !origin.local => {}
+                kind::LOCAL_PREF | kind::ORIGINATOR_ID | kind::CLUSTER_LIST if policy.ebgp => {}
+                kind::CLUSTER_LIST if reflected => {}
+                kind::AGGREGATOR if !policy.as4 => writer.old_aggregator(a.flags, a.value),
+                _ => writer.out.extend_from_slice(a.whole),
+            }
+        }
+        if !local_pref {
+            writer.local_pref();
+        }
+        if !originator {
+            writer.originator();
+        }
+        if !cluster {
+            writer.cluster_list(&[]);
+        }
+        if let Some(path) = writer.as4_path {
+            put(
+                writer.out,
+                flag::OPTIONAL | flag::TRANSITIVE,
+                kind::AS4_PATH,
+                &path,
+            );
+        }
+    }
+}
+
+struct Writer<'a> {
+    policy: &'a Policy,
+    origin: &'a Origin,
+    reflected: bool,
+    out: &'a mut Vec<u8>,
+    as4_path: Option<Vec<u8>>,
+}
+
+impl Writer<'_> {
+    fn local_pref(&mut self) {
+        let value = DEFAULT_LOCAL_PREF.to_be_bytes();
+        put(self.out, flag::TRANSITIVE, kind::LOCAL_PREF, &value);
+    }
+
+    fn originator(&mut self) {
+        let id = self.origin.router_id.octets();
+        put(self.out, flag::OPTIONAL, kind::ORIGINATOR_ID, &id);
+    }
+
+    fn cluster_list(&mut self, list: &[u8]) {
+        debug_assert!(self.reflected, "only reflection adds to the list");
+        let cluster = self.origin.cluster.or(self.policy.cluster);
+        let mut value = cluster.unwrap_or(Ipv4Addr::UNSPECIFIED).octets().to_vec();
+        value.extend_from_slice(list);
+        put(self.out, flag::OPTIONAL, kind::CLUSTER_LIST, &value);
+    }
+
+    fn as_path(&mut self, path: &[u8], head: &mut Vec<u8>) {
+        let own;
+        let path = if self.policy.ebgp {
+            own = prepend(path, self.policy.local_as);
+            &own[..]
+        } else {
+            path
+        };
+        if self.policy.as4 {
+            put(head, flag::TRANSITIVE, kind::AS_PATH, path);
+            return;
+        }
+        let (old, lossy) = narrow(path);
+        put(head, flag::TRANSITIVE, kind::AS_PATH, &old);
+        if lossy {
+            self.as4_path = Some(path.to_vec());
+        }
+    }
+
+    /// AGGREGATOR for a peer with two-octet AS numbers (RFC 6793 §4.2.2).
+    fn old_aggregator(&mut self, flags: u8, value: &[u8]) {
+        let (asn, id) = value.split_at(4);
+        let number = u32::from_be_bytes([asn[0], asn[1], asn[2], asn[3]]);
+        let old = u16::try_from(number).unwrap_or(AS_TRANS);
+        put(
+            self.out,
+            flags,
+            kind::AGGREGATOR,
+            &[&old.to_be_bytes(), id].concat(),
+        );
+        if u32::from(old) != number {
+            put(self.out, flags, kind::AS4_AGGREGATOR, value);
+        }
+    }
+}
+
+/// The path with one more AS in front (RFC 4271 §5.1.2).
+fn prepend(path: &[u8], asn: u32) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len() + 6);
+    match path {
+        [segment::SEQUENCE, count, rest @ ..] if *count < 255 => {
+            out.extend_from_slice(&[segment::SEQUENCE, count + 1]);
+            out.extend_from_slice(&asn.to_be_bytes());
+            out.extend_from_slice(rest);
+        }
+        _ => {
+            out.extend_from_slice(&[segment::SEQUENCE, 1]);
+            out.extend_from_slice(&asn.to_be_bytes());
+            out.extend_from_slice(path);
+        }
+    }
+    out
+}
+
+/// The path with two-octet numbers, and whether any did not fit.
+fn narrow(path: &[u8]) -> (Vec<u8>, bool) {
+    let mut out = Vec::with_capacity(path.len());
+    let mut lossy = false;
+    for (kind, numbers) in attribute::segments(path) {
+        out.extend_from_slice(&[kind, (numbers.len() / 4) as u8]);
+        for number in attribute::numbers(numbers) {
+            let old = u16::try_from(number).unwrap_or(AS_TRANS);
+            lossy |= u32::from(old) != number;
+            out.extend_from_slice(&old.to_be_bytes());
+        }
+    }
+    (out, lossy)
+}
+
+/// Appends NEXT_HOP, or for IPv6 the head of MP_REACH_NLRI up to its prefixes.
+pub(crate) fn put_next_hop(out: &mut Vec<u8>, family: Family, hop: IpAddr, nlri: usize) {
+    match hop {
+        IpAddr::V4(address) if family == Family::Ipv4 => {
+            put(out, flag::TRANSITIVE, kind::NEXT_HOP, &address.octets());
+        }
+        _ => {
+            let octets = match hop {
+                IpAddr::V6(address) => address.octets(),
+                IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            };
+            let length = u16::try_from(5 + 16 + nlri).expect("messages fit two octets");
+            out.extend_from_slice(&[flag::OPTIONAL | flag::EXTENDED, kind::MP_REACH]);
+            out.extend_from_slice(&length.to_be_bytes());
+            out.extend_from_slice(&crate::wire::open::afi(family).to_be_bytes());
+            out.extend_from_slice(&[1, 16]);
+            out.extend_from_slice(&octets);
+            out.push(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        Policy {
+            ebgp: false,
+            cluster: None,
+            local_as: 64512,
+            as4: true,
+            max_message: 4096,
+            own_address: Some(IpAddr::from([10, 0, 0, 1])),
+            next_hop: NextHopMode::Auto,
+            filter: Filter::accept_all(),
+        }
+    }
+
+    fn from_ibgp() -> Origin {
+        Origin {
+            local: false,
+            ibgp: true,
+            cluster: None,
+            router_id: Ipv4Addr::new(10, 0, 0, 9),
+            address: IpAddr::from([10, 0, 0, 9]),
+        }
+    }
+
+    fn block(parts: &[(u8, u8, &[u8])]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (flags, kind, value) in parts {
+            put(&mut out, *flags, *kind, value);
+        }
+        out
+    }
+
+    #[track_caller]
+    fn check(
+        policy: &Policy,
+        origin: &Origin,
+        input: &[(u8, u8, &[u8])],
+        expected: &[(u8, u8, &[u8])],
+    ) {
+        let mut made = Attributes::default();
+        made.write(policy, &block(input), origin);
+        assert_eq!([made.head, made.tail].concat(), block(expected));
+    }
+
+    const PATH: &[u8] = &[2, 1, 0, 0, 0xfd, 0xe9];
+
+    #[test]
+    fn own_route_to_ibgp_and_ebgp() {
+        let own: &[(u8, u8, &[u8])] = &[(0x40, 1, &[0]), (0x40, 2, &[]), (0x80, 4, &[0, 0, 0, 9])];
+        check(
+            &policy(),
+            &Origin::LOCAL,
+            own,
+            &[own[0], own[1], own[2], (0x40, 5, &[0, 0, 0, 100])],
+        );
+        let ebgp = Policy {
+            ebgp: true,
+            ..policy()
+        };
+        check(
+            &ebgp,
+            &Origin::LOCAL,
+            own,
+            &[own[0], (0x40, 2, &[2, 1, 0, 0, 0xfc, 0]), own[2]],
+        );
+    }
+
+    #[test]
+    fn reflection_adds_originator_and_cluster() {
+        let cluster = Some(Ipv4Addr::new(244, 0, 0, 1));
+        let clients = Policy {
+            cluster,
+            ..policy()
+        };
+        let path = &[
+            (0x40, 1, &[0][..]),
+            (0x40, 2, &[]),
+            (0x40, 5, &[0, 0, 0, 7]),
+        ];
+        let mut expected = path.to_vec();
+        expected.push((0x80, 9, &[10, 0, 0, 9]));
+        expected.push((0x80, 10, &[244, 0, 0, 1]));
+        check(&clients, &from_ibgp(), path, &expected);
+        // Reflected before: the originator stays, the list grows in front.
+        let mut again = expected.clone();
+        again[3] = (0x80, 9, &[10, 0, 0, 3]);
+        again[4] = (0x80, 10, &[9, 9, 9, 9]);
+        again.push((0xc0, 16, &[1; 8]));
+        let mut twice = again.clone();
+        twice[4] = (0x80, 10, &[244, 0, 0, 1, 9, 9, 9, 9]);
+        check(&clients, &from_ibgp(), &again, &twice);
+        // To eBGP none of it goes out.
+        let ebgp = Policy {
+            ebgp: true,
+            ..policy()
+        };
+        let short = [again[0], (0x40, 2, &[2, 1, 0, 0, 0xfc, 0][..]), again[5]];
+        check(&ebgp, &from_ibgp(), &again, &short);
+    }
+
+    #[test]
+    fn reflection_rules() {
+        let client = Origin {
+            cluster: Some(Ipv4Addr::new(1, 1, 1, 1)),
+            ..from_ibgp()
+        };
+        let clients = Policy {
+            cluster: client.cluster,
+            ..policy()
+        };
+        let ebgp = Policy {
+            ebgp: true,
+            ..policy()
+        };
+        assert!(
+            !policy().admits_origin(&from_ibgp()),
+            "non-client to non-client"
+        );
+        assert!(policy().admits_origin(&client), "client to non-client");
+        assert!(clients.admits_origin(&from_ibgp()), "non-client to client");
+        assert!(clients.admits_origin(&client), "client to client");
+        assert!(policy().admits_origin(&Origin::LOCAL) && ebgp.admits_origin(&from_ibgp()));
+    }
+
+    #[test]
+    fn next_hops() {
+        let kept = NextHop {
+            address: IpAddr::from([10, 9, 9, 9]),
+            link_local: None,
+        };
+        let unset = NextHop {
+            address: IpAddr::from([0, 0, 0, 0]),
+            link_local: None,
+        };
+        let own = policy().own_address;
+        let ebgp = Policy {
+            ebgp: true,
+            ..policy()
+        };
+        let keep = Policy {
+            next_hop: NextHopMode::Keep,
+            ..ebgp.clone()
+        };
+        let self_ = Policy {
+            next_hop: NextHopMode::SelfAddress,
+            ..policy()
+        };
+        assert_eq!(policy().next_hop(kept, &from_ibgp()), Some(kept.address));
+        assert_eq!(policy().next_hop(unset, &Origin::LOCAL), own);
+        assert_eq!(ebgp.next_hop(kept, &from_ibgp()), own);
+        assert_eq!(
+            ebgp.next_hop(kept, &Origin::LOCAL),
+            Some(kept.address),
+            "a configured one"
+        );
+        assert_eq!(keep.next_hop(kept, &from_ibgp()), Some(kept.address));
+        assert_eq!(self_.next_hop(kept, &from_ibgp()), own);
+    }
+
+    #[test]
+    fn two_octet_peer() {
+        let old = Policy {
+            ebgp: true,
+            as4: false,
+            local_as: 4_200_000_000,
+            ..policy()
+        };
+        let aggregator = &[0xfa, 0x56, 0xea, 1, 10, 0, 0, 1];
+        check(
+            &old,
+            &from_ibgp(),
+            &[(0x40, 1, &[0]), (0x40, 2, PATH), (0xc0, 7, aggregator)],
+            &[
+                (0x40, 1, &[0]),
+                (0x40, 2, &[2, 2, 0x5b, 0xa0, 0xfd, 0xe9]),
+                (0xc0, 7, &[0x5b, 0xa0, 10, 0, 0, 1]),
+                (0xc0, 18, aggregator),
+                (0xc0, 17, &[2, 2, 0xfa, 0x56, 0xea, 0, 0, 0, 0xfd, 0xe9]),
+            ],
+        );
+    }
+
+    #[test]
+    fn full_segment_starts_a_new_one() {
+        let mut path = vec![2, 255];
+        path.resize(2 + 255 * 4, 1);
+        let longer = prepend(&path, 7);
+        assert_eq!(&longer[..8], &[2, 1, 0, 0, 0, 7, 2, 255]);
+    }
+}

@@ -1,0 +1,387 @@
+//! The RIBs of one family, put together.
+
+use super::LOCAL;
+use super::adj_rib_out::{AdjRibOut, Joining};
+use super::attributes::{Attributes, NextHops};
+use super::decision::Origin;
+use super::export::Policy;
+use super::net_set::NetSet;
+use super::outbox::Outbox;
+use super::table::{Announcement, Counted, Path, Rejection, Shared, Sight, Table};
+use crate::filter::{Action, Filter, Source};
+use crate::wire::nlri::{self, Key};
+use crate::{Route, RouteChange};
+use ipnet::IpNet;
+use std::sync::Arc;
+
+/// What both families share, lent out for one call.
+pub(crate) struct Context<'a> {
+    pub attributes: &'a mut Attributes,
+    pub next_hops: &'a mut NextHops,
+    pub origins: &'a [Origin],
+    pub outboxes: &'a mut [Outbox],
+}
+
+impl Context<'_> {
+    pub fn sight(&self) -> Sight<'_> {
+        Sight {
+            attributes: self.attributes,
+            next_hops: self.next_hops,
+            origins: self.origins,
+        }
+    }
+
+    fn shared(&mut self) -> Shared<'_> {
+        Shared {
+            attributes: self.attributes,
+            next_hops: self.next_hops,
+            origins: self.origins,
+        }
+    }
+}
+
+/// How many paths a peer has with us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub held: u32,
+    pub rejected: u32,
+    pub stale: u32,
+}
+
+/// What is kept for each peer.
+#[derive(Default)]
+struct Held {
+    nets: NetSet,
+    counts: Counts,
+}
+
+impl Held {
+    fn count(&mut self, counted: Counted) {
+        let add = |total: &mut u32, change: i32| *total = total.wrapping_add_signed(change);
+        add(&mut self.counts.held, counted.held);
+        add(&mut self.counts.rejected, counted.rejected);
+        add(&mut self.counts.stale, counted.stale);
+    }
+}
+
+pub(crate) struct FamilyRib<K> {
+    table: Table<K>,
+    out: AdjRibOut,
+    held: Vec<Held>,
+    /// How far route changes were reported; `None` when nobody wants them.
+    reported: Option<u64>,
+    keys: Vec<K>,
+    hashes: Vec<u32>,
+}
+
+impl<K: Key> FamilyRib<K> {
+    pub fn new(seed: u64, report: bool) -> Self {
+        FamilyRib {
+            table: Table::new(seed, report),
+            out: AdjRibOut::new(),
+            held: Vec::new(),
+            reported: report.then_some(0),
+            keys: Vec::new(),
+            hashes: Vec::new(),
+        }
+    }
+
+    pub fn make_room(&mut self, peers: usize) {
+        self.held.resize_with(peers, Held::default);
+    }
+
+    pub fn counts(&self, peer: u16) -> Counts {
+        self.held[usize::from(peer)].counts
+    }
+
+    /// Reads prefixes into `keys` and `hashes`, touching the index for all of them first: the
+    /// misses then overlap instead of adding up.
+    fn read(&mut self, nlri: &[u8]) {
+        self.keys.clear();
+        self.hashes.clear();
+        nlri::decode(nlri, &mut self.keys);
+        let table = &self.table;
+        let mut seen = 0;
+        self.hashes.extend(self.keys.iter().map(|key| {
+            let hash = table.hash(*key);
+            seen ^= table.touch(hash);
+            hash
+        }));
+        std::hint::black_box(seen);
+    }
+
+    pub fn announce(
+        &mut self,
+        peer: u16,
+        nlri: &[u8],
+        said: Announcement,
+        filter: &Filter,
+        context: &mut Context<'_>,
+    ) {
+        self.read(nlri);
+        let accepts_all = filter.is_accept_all();
+        let held = &mut self.held[usize::from(peer)];
+        let mut counted = Counted::default();
+        let mut shared = context.shared();
+        for (key, hash) in self.keys.iter().zip(&self.hashes) {
+            let mut said = said;
+            if said.rejection.is_none() && !accepts_all {
+                said.rejection = verdict(filter, key.to_net());
+            }
+            let new = self
+                .table
+                .announce((*hash, *key), peer, said, &mut shared, &mut counted);
+            if let Some(net) = new {
+                held.nets.add(net, self.table.size());
+            }
+        }
+        held.count(counted);
+        self.tidy(peer);
+    }
+
+    pub fn announce_key(
+        &mut self,
+        peer: u16,
+        key: K,
+        said: Announcement,
+        context: &mut Context<'_>,
+    ) {
+        let hash = self.table.hash(key);
+        let held = &mut self.held[usize::from(peer)];
+        let mut counted = Counted::default();
+        let new = self
+            .table
+            .announce((hash, key), peer, said, &mut context.shared(), &mut counted);
+        if let Some(net) = new {
+            held.nets.add(net, self.table.size());
+        }
+        held.count(counted);
+        self.tidy(peer);
+    }
+
+    pub fn withdraw(&mut self, peer: u16, nlri: &[u8], context: &mut Context<'_>) {
+        self.read(nlri);
+        let held = &mut self.held[usize::from(peer)];
+        let mut counted = Counted::default();
+        let mut shared = context.shared();
+        for (key, hash) in self.keys.iter().zip(&self.hashes) {
+            let Some(net) = self.table.find(*hash, *key) else {
+                continue;
+            };
+            if self.table.withdraw(net, peer, &mut shared, &mut counted) {
+                held.nets.remove(net);
+            }
+        }
+        held.count(counted);
+    }
+
+    pub fn withdraw_key(&mut self, peer: u16, key: K, context: &mut Context<'_>) {
+        let Some(net) = self.table.find(self.table.hash(key), key) else {
+            return;
+        };
+        let held = &mut self.held[usize::from(peer)];
+        let mut counted = Counted::default();
+        if self
+            .table
+            .withdraw(net, peer, &mut context.shared(), &mut counted)
+        {
+            held.nets.remove(net);
+        }
+        held.count(counted);
+    }
+
+    /// Cleans a peer's list of nets up when most of it is of no use.
+    fn tidy(&mut self, peer: u16) {
+        let held = &mut self.held[usize::from(peer)];
+        if held.nets.is_bloated(held.counts.held) {
+            let mut nets = held.nets.nets();
+            nets.retain(|net| self.table.path_of(*net, peer).is_some());
+            held.nets.replace(nets);
+        }
+    }
+
+    /// The nets in which a peer has a path, with the path.
+    fn nets_of(&self, peer: u16) -> Vec<(u32, Path)> {
+        let nets = self.held[usize::from(peer)].nets.nets();
+        let path = |net: u32| Some((net, *self.table.path_of(net, peer)?));
+        nets.into_iter().filter_map(path).collect()
+    }
+
+    pub fn clear(&mut self, peer: u16, only_stale: bool, context: &mut Context<'_>) {
+        let mut counted = Counted::default();
+        let mut shared = context.shared();
+        for (net, path) in self.nets_of(peer) {
+            if path.stale || !only_stale {
+                self.table.withdraw(net, peer, &mut shared, &mut counted);
+                self.held[usize::from(peer)].nets.remove(net);
+            }
+        }
+        let held = &mut self.held[usize::from(peer)];
+        held.count(counted);
+        if held.counts.held == 0 {
+            held.nets = NetSet::default();
+        }
+    }
+
+    pub fn mark_stale(&mut self, peer: u16) {
+        let mut counted = Counted::default();
+        for (net, _) in self.nets_of(peer) {
+            self.table.mark_stale(net, peer, &mut counted);
+        }
+        self.held[usize::from(peer)].count(counted);
+    }
+
+    pub fn refilter(&mut self, peer: u16, filter: &Filter, context: &mut Context<'_>) {
+        let mut counted = Counted::default();
+        let mut shared = context.shared();
+        for (net, path) in self.nets_of(peer) {
+            if matches!(path.rejection, None | Some(Rejection::ImportFilter)) {
+                let rejection = verdict(filter, self.table.key(net).to_net());
+                self.table
+                    .judge(net, peer, rejection, &mut shared, &mut counted);
+            }
+        }
+        self.held[usize::from(peer)].count(counted);
+    }
+
+    pub fn join(&mut self, policy: Policy, joining: Joining) {
+        let head = self.table.log.head();
+        self.table.log.read_to(head);
+        self.out.join(policy, joining, None, head);
+    }
+
+    pub fn rejoin(&mut self, policy: Option<Policy>, joining: Joining) {
+        let Some(old) = self.out.leave(joining.peer) else {
+            return;
+        };
+        let policy = policy.unwrap_or_else(|| old.0.clone());
+        let head = self.table.log.head();
+        self.table.log.read_to(head);
+        self.out.join(policy, joining, Some(old), head);
+    }
+
+    pub fn leave(&mut self, peer: u16) {
+        self.out.leave(peer);
+        self.trim();
+    }
+
+    pub fn hold_end_of_rib(&mut self, hold: bool, context: &mut Context<'_>) {
+        if hold {
+            self.out.hold_end_of_rib = true;
+        } else {
+            self.out.release_end_of_rib::<K>(context.outboxes);
+        }
+    }
+
+    pub fn members(&self) -> usize {
+        self.out.members()
+    }
+
+    pub fn is_dumping(&self) -> bool {
+        self.out.is_dumping()
+    }
+
+    pub fn is_behind(&self, outboxes: &[Outbox]) -> bool {
+        self.out.is_behind(self.table.log.head(), outboxes)
+    }
+
+    /// One slice of telling peers; true when there is more.
+    pub fn step(&mut self, context: &mut Context<'_>) -> bool {
+        let sight = Sight {
+            attributes: context.attributes,
+            next_hops: context.next_hops,
+            origins: context.origins,
+        };
+        let progress = self.out.step(&self.table, sight, context.outboxes);
+        self.trim();
+        progress.more
+    }
+
+    fn trim(&mut self) {
+        let head = self.table.log.head();
+        let furthest = self.out.places().map(|place| *place).max().unwrap_or(0);
+        self.table
+            .log
+            .read_to(furthest.max(self.reported.unwrap_or(0)));
+        let slowest = self
+            .out
+            .slowest()
+            .into_iter()
+            .chain(self.reported)
+            .min()
+            .unwrap_or(head);
+        if slowest == head {
+            self.table.log.read_to(head);
+        }
+        self.table.trim(slowest);
+        let mut places: Vec<&mut u64> = self.out.places().chain(self.reported.as_mut()).collect();
+        self.table.compact(&mut places);
+    }
+
+    pub fn take_routes(
+        &mut self,
+        max: usize,
+        names: &[Option<Arc<str>>],
+        sight: Sight<'_>,
+        out: &mut Vec<RouteChange>,
+    ) {
+        let Some(mut cursor) = self.reported else {
+            return;
+        };
+        let mut taken = 0;
+        while taken < max {
+            let Some(entry) = self.table.log.get(cursor) else {
+                break;
+            };
+            if self.table.is_live(cursor, entry.net) {
+                let prefix = self.table.key(entry.net).to_net();
+                out.push(RouteChange {
+                    prefix,
+                    route: self.route(entry.net, names, sight),
+                });
+                taken += 1;
+            }
+            cursor += 1;
+        }
+        if self.reported != Some(cursor) {
+            self.reported = Some(cursor);
+            self.trim();
+        }
+    }
+
+    fn route(&self, net: u32, names: &[Option<Arc<str>>], sight: Sight<'_>) -> Option<Route> {
+        let best = self.table.best(net)?;
+        let mut next_hops = Vec::new();
+        if best.peer != LOCAL {
+            let paths = self.table.equally_good(net, sight);
+            next_hops.extend(paths.iter().map(|path| sight.next_hops.get(path.next_hop)));
+            next_hops.sort_unstable();
+            next_hops.dedup();
+        }
+        Some(Route {
+            next_hops,
+            peer: names.get(usize::from(best.peer)).cloned().flatten(),
+            ibgp: sight.origins[usize::from(best.peer)].ibgp,
+            local_pref: sight.attributes.record(best.attributes).local_pref,
+            stale: best.stale,
+        })
+    }
+
+    pub fn prefixes(&self) -> Vec<IpNet> {
+        let mut keys: Vec<K> = self.table.live().map(|net| self.table.key(net)).collect();
+        keys.sort_unstable();
+        keys.into_iter().map(Key::to_net).collect()
+    }
+
+    pub fn explain(&self, key: K, sight: Sight<'_>) -> Vec<(Path, Option<&'static str>)> {
+        match self.table.find(self.table.hash(key), key) {
+            Some(net) => self.table.explain(net, sight),
+            None => Vec::new(),
+        }
+    }
+}
+
+fn verdict(filter: &Filter, prefix: IpNet) -> Option<Rejection> {
+    let rejected = filter.decide(prefix, Source::Peers) == Action::Reject;
+    rejected.then_some(Rejection::ImportFilter)
+}

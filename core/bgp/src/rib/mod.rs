@@ -1,0 +1,356 @@
+//! Routing information bases: what peers said, what was chosen, what peers were told.
+
+mod adj_rib_out;
+mod attributes;
+pub(crate) mod decision;
+mod encode;
+pub(crate) mod export;
+mod family;
+mod index;
+mod log;
+mod net_set;
+pub(crate) mod outbox;
+pub(crate) mod table;
+
+pub(crate) use adj_rib_out::Joining;
+pub(crate) use family::Counts;
+
+use crate::filter::Filter;
+use crate::status::{PathInfo, PathStanding};
+use crate::wire::attribute::{self, flag, kind, put};
+use crate::wire::nlri::{Key, V4, V6};
+use crate::wire::update::Update;
+use crate::{Family, NextHop, Origin as OriginConfig, RouteChange};
+use attributes::{Attributes, NextHops};
+use decision::Origin;
+use export::Policy;
+use family::{Context, FamilyRib};
+use ipnet::IpNet;
+use outbox::Outbox;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use table::{Rejection, Sight};
+
+/// The number under which our own routes stand.
+pub(crate) const LOCAL: u16 = 0;
+
+/// Both families, and what they share.
+pub(crate) struct Rib {
+    attributes: Attributes,
+    next_hops: NextHops,
+    /// By peer number.
+    origins: Vec<Origin>,
+    /// By peer number.
+    pub outboxes: Vec<Outbox>,
+    ipv4: FamilyRib<V4>,
+    ipv6: FamilyRib<V6>,
+}
+
+/// What came of a slice of work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub more: bool,
+}
+
+impl Rib {
+    pub fn new(seed: u64, report: bool) -> Self {
+        let mut rib = Rib {
+            attributes: Attributes::new(seed),
+            next_hops: NextHops::default(),
+            origins: Vec::new(),
+            outboxes: Vec::new(),
+            ipv4: FamilyRib::new(seed, report),
+            ipv6: FamilyRib::new(seed, report),
+        };
+        rib.set_origin(LOCAL, Origin::LOCAL);
+        rib
+    }
+
+    /// Says who is behind a peer number. Before its first route only.
+    pub fn set_origin(&mut self, peer: u16, origin: Origin) {
+        let wanted = usize::from(peer) + 1;
+        if self.origins.len() < wanted {
+            self.origins.resize(wanted, Origin::LOCAL);
+            self.outboxes.resize_with(wanted, Outbox::default);
+            self.ipv4.make_room(wanted);
+            self.ipv6.make_room(wanted);
+        }
+        self.origins[usize::from(peer)] = origin;
+    }
+
+    /// The shared parts and both families, to be borrowed apart.
+    fn split(&mut self) -> (Context<'_>, &mut FamilyRib<V4>, &mut FamilyRib<V6>) {
+        let context = Context {
+            attributes: &mut self.attributes,
+            next_hops: &mut self.next_hops,
+            origins: &self.origins,
+            outboxes: &mut self.outboxes,
+        };
+        (context, &mut self.ipv4, &mut self.ipv6)
+    }
+
+    /// Takes a decoded UPDATE in. `rejection` holds for all its routes.
+    pub fn update(
+        &mut self,
+        peer: u16,
+        update: &Update<'_>,
+        block: &[u8],
+        filter: &Filter,
+        rejection: Option<Rejection>,
+    ) {
+        let (mut context, ipv4, ipv6) = self.split();
+        if !update.withdrawn.is_empty() {
+            ipv4.withdraw(peer, update.withdrawn, &mut context);
+        }
+        match update.mp_withdrawn {
+            Some((Family::Ipv4, nlri)) => ipv4.withdraw(peer, nlri, &mut context),
+            Some((Family::Ipv6, nlri)) => ipv6.withdraw(peer, nlri, &mut context),
+            None => {}
+        }
+        for reach in update.reach.iter().flatten() {
+            if update.treat_as_withdraw.is_some() {
+                match reach.family {
+                    Family::Ipv4 => ipv4.withdraw(peer, reach.nlri, &mut context),
+                    Family::Ipv6 => ipv6.withdraw(peer, reach.nlri, &mut context),
+                }
+                continue;
+            }
+            let attributes = context.attributes.intern(block);
+            let next_hop = context.next_hops.intern(reach.next_hop);
+            let said = table::Announcement {
+                attributes,
+                next_hop,
+                rejection,
+            };
+            match reach.family {
+                Family::Ipv4 => ipv4.announce(peer, reach.nlri, said, filter, &mut context),
+                Family::Ipv6 => ipv6.announce(peer, reach.nlri, said, filter, &mut context),
+            }
+            context.attributes.release(attributes);
+            context.next_hops.release(next_hop);
+        }
+    }
+
+    /// Originates a prefix, or changes its attributes.
+    pub fn originate(&mut self, prefix: IpNet, origin: &OriginConfig) {
+        let block = own_attributes(origin);
+        let (mut context, ipv4, ipv6) = self.split();
+        let address = origin.next_hop.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let attributes = context.attributes.intern(&block);
+        let next_hop = context.next_hops.intern(NextHop {
+            address,
+            link_local: None,
+        });
+        let said = table::Announcement {
+            attributes,
+            next_hop,
+            rejection: None,
+        };
+        if let Some(key) = V4::from_net(prefix) {
+            ipv4.announce_key(LOCAL, key, said, &mut context);
+        } else if let Some(key) = V6::from_net(prefix) {
+            ipv6.announce_key(LOCAL, key, said, &mut context);
+        }
+        context.attributes.release(attributes);
+        context.next_hops.release(next_hop);
+    }
+
+    /// Originates a prefix no more.
+    pub fn unoriginate(&mut self, prefix: IpNet) {
+        let (mut context, ipv4, ipv6) = self.split();
+        if let Some(key) = V4::from_net(prefix) {
+            ipv4.withdraw_key(LOCAL, key, &mut context);
+        } else if let Some(key) = V6::from_net(prefix) {
+            ipv6.withdraw_key(LOCAL, key, &mut context);
+        }
+    }
+
+    /// Drops all paths of a peer, or only the stale ones.
+    pub fn clear(&mut self, peer: u16, family: Family, only_stale: bool) {
+        let (mut context, ipv4, ipv6) = self.split();
+        match family {
+            Family::Ipv4 => ipv4.clear(peer, only_stale, &mut context),
+            Family::Ipv6 => ipv6.clear(peer, only_stale, &mut context),
+        }
+    }
+
+    /// Marks all paths of a peer as stale.
+    pub fn mark_stale(&mut self, peer: u16, family: Family) {
+        match family {
+            Family::Ipv4 => self.ipv4.mark_stale(peer),
+            Family::Ipv6 => self.ipv6.mark_stale(peer),
+        }
+    }
+
+    /// Applies a new import filter to what is held.
+    pub fn refilter(&mut self, peer: u16, filter: &Filter) {
+        let (mut context, ipv4, ipv6) = self.split();
+        ipv4.refilter(peer, filter, &mut context);
+        ipv6.refilter(peer, filter, &mut context);
+    }
+
+    pub fn counts(&self, peer: u16, family: Family) -> Counts {
+        match family {
+            Family::Ipv4 => self.ipv4.counts(peer),
+            Family::Ipv6 => self.ipv6.counts(peer),
+        }
+    }
+
+    /// Lets an established peer hear of routes.
+    pub fn join(&mut self, family: Family, policy: Policy, joining: Joining) {
+        match family {
+            Family::Ipv4 => self.ipv4.join(policy, joining),
+            Family::Ipv6 => self.ipv6.join(policy, joining),
+        }
+    }
+
+    /// Sends a member everything again, under its old policy or a new one.
+    pub fn rejoin(&mut self, family: Family, policy: Option<Policy>, joining: Joining) {
+        match family {
+            Family::Ipv4 => self.ipv4.rejoin(policy, joining),
+            Family::Ipv6 => self.ipv6.rejoin(policy, joining),
+        }
+    }
+
+    /// The session has gone: nothing more for this peer.
+    pub fn leave(&mut self, peer: u16) {
+        self.ipv4.leave(peer);
+        self.ipv6.leave(peer);
+        self.outboxes[usize::from(peer)].clear();
+    }
+
+    /// Holds End-of-RIB back, or lets go those that were.
+    pub fn hold_end_of_rib(&mut self, hold: bool) {
+        let (mut context, ipv4, ipv6) = self.split();
+        ipv4.hold_end_of_rib(hold, &mut context);
+        ipv6.hold_end_of_rib(hold, &mut context);
+    }
+
+    /// One slice of telling peers. Returns the UPDATEs queued and whether there is more.
+    pub fn step(&mut self) -> Progress {
+        let (mut context, ipv4, ipv6) = self.split();
+        let more = ipv4.step(&mut context) | ipv6.step(&mut context);
+        Progress { more }
+    }
+
+    /// Members of update groups, over all families.
+    pub fn members(&self) -> usize {
+        self.ipv4.members() + self.ipv6.members()
+    }
+
+    /// Some peer could be told something: at once, or when changes have come together.
+    pub fn is_behind(&self) -> (bool, bool) {
+        let (ipv4, ipv6) = (&self.ipv4, &self.ipv6);
+        let dumping = ipv4.is_dumping() || ipv6.is_dumping();
+        let behind = ipv4.is_behind(&self.outboxes) || ipv6.is_behind(&self.outboxes);
+        (behind && dumping, behind)
+    }
+
+    /// The next changed routes, at most `max`.
+    pub fn take_routes(&mut self, max: usize, names: &[Option<Arc<str>>]) -> Vec<RouteChange> {
+        let (context, ipv4, ipv6) = self.split();
+        let mut out = Vec::new();
+        ipv4.take_routes(max, names, context.sight(), &mut out);
+        if out.len() < max {
+            ipv6.take_routes(max - out.len(), names, context.sight(), &mut out);
+        }
+        out
+    }
+
+    /// All prefixes with a path, in order.
+    pub fn prefixes(&self, family: Family) -> Vec<IpNet> {
+        match family {
+            Family::Ipv4 => self.ipv4.prefixes(),
+            Family::Ipv6 => self.ipv6.prefixes(),
+        }
+    }
+
+    /// All paths of a prefix and how each fared.
+    pub fn explain(&self, prefix: IpNet, names: &[Option<Arc<str>>]) -> Vec<PathInfo> {
+        let sight = Sight {
+            attributes: &self.attributes,
+            next_hops: &self.next_hops,
+            origins: &self.origins,
+        };
+        let paths = if let Some(key) = V4::from_net(prefix) {
+            self.ipv4.explain(key, sight)
+        } else if let Some(key) = V6::from_net(prefix) {
+            self.ipv6.explain(key, sight)
+        } else {
+            Vec::new()
+        };
+        let describe = |(path, lost): &(table::Path, Option<&'static str>)| {
+            let block = self.attributes.octets(path.attributes);
+            let hop = self.next_hops.get(path.next_hop);
+            let standing = lost.map_or(PathStanding::Best, PathStanding::Lost);
+            describe(path, block, hop, standing, names)
+        };
+        paths.iter().map(describe).collect()
+    }
+}
+
+/// The canonical attributes of a prefix of ours.
+fn own_attributes(origin: &OriginConfig) -> Vec<u8> {
+    let mut block = Vec::new();
+    put(&mut block, flag::TRANSITIVE, kind::ORIGIN, &[0]);
+    put(&mut block, flag::TRANSITIVE, kind::AS_PATH, &[]);
+    if let Some(med) = origin.med {
+        put(&mut block, flag::OPTIONAL, kind::MED, &med.to_be_bytes());
+    }
+    if let Some(local_pref) = origin.local_pref {
+        put(
+            &mut block,
+            flag::TRANSITIVE,
+            kind::LOCAL_PREF,
+            &local_pref.to_be_bytes(),
+        );
+    }
+    let transitive = flag::OPTIONAL | flag::TRANSITIVE;
+    if !origin.communities.is_empty() {
+        let value: Vec<u8> = origin
+            .communities
+            .iter()
+            .flat_map(|c| c.to_be_bytes())
+            .collect();
+        put(&mut block, transitive, kind::COMMUNITIES, &value);
+    }
+    if !origin.large_communities.is_empty() {
+        let words = origin.large_communities.iter().flatten();
+        let value: Vec<u8> = words.flat_map(|word| word.to_be_bytes()).collect();
+        put(&mut block, transitive, kind::LARGE_COMMUNITY, &value);
+    }
+    block
+}
+
+fn describe(
+    path: &table::Path,
+    block: &[u8],
+    hop: NextHop,
+    standing: PathStanding,
+    names: &[Option<Arc<str>>],
+) -> PathInfo {
+    let record = attribute::Record::read(block);
+    let own = path.peer == LOCAL;
+    let list = |kind| attribute::find(block, kind).unwrap_or_default();
+    PathInfo {
+        peer: names.get(usize::from(path.peer)).cloned().flatten(),
+        next_hop: (!own || !hop.address.is_unspecified()).then_some(hop),
+        as_path: attribute::path_text(list(kind::AS_PATH)),
+        origin: match record.origin {
+            0 => "igp",
+            1 => "egp",
+            _ => "incomplete",
+        },
+        local_pref: record.local_pref,
+        med: attribute::find(block, kind::MED).map(|_| record.med),
+        communities: attribute::numbers(list(kind::COMMUNITIES))
+            .map(|c| format!("{}:{}", c >> 16, c & 0xffff))
+            .collect(),
+        originator_id: record.originator,
+        cluster_list: attribute::numbers(list(kind::CLUSTER_LIST))
+            .map(Ipv4Addr::from)
+            .collect(),
+        stale: path.stale,
+        standing,
+    }
+}

@@ -1,0 +1,11 @@
+//! Sessions: what is kept of a peer, what OPENs agree on, which of two connections stays.
+
+mod collision;
+mod negotiate;
+mod peer;
+mod random;
+
+pub(crate) use collision::{Survivor, survivor};
+pub(crate) use negotiate::{Negotiated, Proposal, negotiate};
+pub(crate) use peer::{Connection, Peer, Stage};
+pub(crate) use random::Random;

@@ -1,0 +1,198 @@
+//! What our OPEN offers, and what both OPENs agree on.
+
+use crate::wire::notification::{Notification, code, open_error};
+use crate::wire::open::{Capabilities, Open, Restart};
+use crate::wire::{MAX_EXTENDED, MAX_MESSAGE};
+use crate::{Family, PeerConfig};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// What we say.
+pub(crate) struct Proposal<'a> {
+    pub config: &'a PeerConfig,
+    pub local_as: u32,
+    pub router_id: Ipv4Addr,
+    /// R bit of graceful restart.
+    pub restarting: bool,
+    /// F bits of graceful restart.
+    pub forwarding: bool,
+}
+
+impl Proposal<'_> {
+    pub fn open(&self) -> Open {
+        let families = self.config.families.clone();
+        let restart = self.config.graceful_restart.map(|restart| Restart {
+            restarting: self.restarting,
+            time_s: restart.restart_time.as_secs().min(4095) as u16,
+            families: families
+                .iter()
+                .map(|family| (*family, self.forwarding))
+                .collect(),
+        });
+        Open {
+            asn: self.local_as,
+            hold_time_s: self.config.hold_time.as_secs().min(65535) as u16,
+            id: self.router_id,
+            capabilities: Capabilities {
+                multiprotocol: true,
+                families,
+                route_refresh: true,
+                enhanced_refresh: true,
+                extended_messages: true,
+                as4: Some(self.local_as),
+                restart,
+            },
+        }
+    }
+}
+
+/// What holds for a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Negotiated {
+    pub families: Vec<Family>,
+    pub remote_id: Ipv4Addr,
+    pub remote_as: u32,
+    pub ebgp: bool,
+    pub as4: bool,
+    pub refresh: bool,
+    pub enhanced_refresh: bool,
+    /// Greatest message that either side may send.
+    pub max_message: usize,
+    pub hold_time: Duration,
+    pub keepalive: Duration,
+    /// The peer's graceful restart capability, when both have it.
+    pub restart: Option<Restart>,
+}
+
+/// Checks the peer's OPEN against the configuration (RFC 4271 §6.2).
+pub(crate) fn negotiate(
+    proposal: &Proposal<'_>,
+    theirs: &Open,
+) -> Result<Negotiated, Notification> {
+    let config = proposal.config;
+    if theirs.asn != config.remote_as.0 {
+        return Err(Notification::new(code::OPEN, open_error::BAD_PEER_AS));
+    }
+    let ebgp = theirs.asn != proposal.local_as;
+    // RFC 6286 §2.2: only within an AS must identifiers differ.
+    if !ebgp && theirs.id == proposal.router_id {
+        return Err(Notification::new(code::OPEN, open_error::BAD_IDENTIFIER));
+    }
+    let ours = proposal.open().capabilities;
+    let capabilities = &theirs.capabilities;
+    let families: Vec<Family> = ours
+        .families
+        .iter()
+        .copied()
+        .filter(|f| capabilities.families.contains(f))
+        .collect();
+    if families.is_empty() {
+        let mut wanted = Vec::new();
+        for family in &ours.families {
+            wanted.extend_from_slice(&[1, 4, 0, crate::wire::open::afi(*family) as u8, 0, 1]);
+        }
+        return Err(Notification::with_data(
+            code::OPEN,
+            open_error::UNSUPPORTED_CAPABILITY,
+            &wanted,
+        ));
+    }
+    let hold = Duration::from_secs(u64::from(theirs.hold_time_s)).min(config.hold_time);
+    let keepalive = config.keepalive.unwrap_or(hold / 3).min(hold / 3);
+    let extended = ours.extended_messages && capabilities.extended_messages;
+    Ok(Negotiated {
+        families,
+        remote_id: theirs.id,
+        remote_as: theirs.asn,
+        ebgp,
+        as4: capabilities.as4.is_some(),
+        refresh: capabilities.route_refresh,
+        enhanced_refresh: capabilities.enhanced_refresh,
+        max_message: if extended { MAX_EXTENDED } else { MAX_MESSAGE },
+        hold_time: hold,
+        keepalive,
+        restart: capabilities
+            .restart
+            .clone()
+            .filter(|_| config.graceful_restart.is_some()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    fn theirs() -> Open {
+        let config = PeerConfig::new("us", IpAddr::from([10, 0, 0, 1]), 64512.into());
+        let id = Ipv4Addr::new(10, 0, 0, 2);
+        Proposal {
+            config: &config,
+            local_as: 65001,
+            router_id: id,
+            restarting: false,
+            forwarding: true,
+        }
+        .open()
+    }
+
+    fn check(change: impl FnOnce(&mut Open, &mut PeerConfig)) -> Result<Negotiated, (u8, u8)> {
+        let mut config = PeerConfig::new("them", IpAddr::from([10, 0, 0, 2]), 65001.into());
+        let mut open = theirs();
+        change(&mut open, &mut config);
+        let router_id = Ipv4Addr::new(10, 0, 0, 1);
+        let proposal = Proposal {
+            config: &config,
+            local_as: 64512,
+            router_id,
+            restarting: false,
+            forwarding: false,
+        };
+        negotiate(&proposal, &open).map_err(|n| (n.code, n.subcode))
+    }
+
+    #[test]
+    fn agreement() {
+        let agreed = check(|_, _| {}).expect("agrees");
+        assert_eq!(agreed.families, Family::ALL);
+        assert_eq!(
+            (agreed.ebgp, agreed.as4, agreed.max_message),
+            (true, true, 65535)
+        );
+        assert_eq!(agreed.hold_time, Duration::from_secs(240));
+        assert_eq!(agreed.keepalive, Duration::from_secs(80));
+        let agreed = check(|open, config| {
+            open.hold_time_s = 9;
+            open.capabilities.families = vec![Family::Ipv6];
+            open.capabilities.extended_messages = false;
+            open.capabilities.as4 = None;
+            config.graceful_restart = None;
+        })
+        .expect("agrees");
+        assert_eq!(agreed.families, vec![Family::Ipv6]);
+        assert_eq!(
+            (agreed.as4, agreed.max_message, agreed.restart),
+            (false, 4096, None)
+        );
+        assert_eq!(agreed.keepalive, Duration::from_secs(3));
+        let agreed = check(|open, _| open.hold_time_s = 0).expect("agrees");
+        assert!(agreed.hold_time.is_zero() && agreed.keepalive.is_zero());
+    }
+
+    #[test]
+    fn refusals() {
+        assert_eq!(check(|open, _| open.asn = 65002).expect_err("AS"), (2, 2));
+        assert_eq!(
+            check(|open, _| open.capabilities.families.clear()).expect_err("families"),
+            (2, 7)
+        );
+        let same_id = |open: &mut Open, config: &mut PeerConfig| {
+            open.id = Ipv4Addr::new(10, 0, 0, 1);
+            open.asn = 64512;
+            config.remote_as = 64512.into();
+        };
+        assert_eq!(check(same_id).expect_err("identifier"), (2, 3));
+        // The control: between ASes it may be equal.
+        assert!(check(|open, _| open.id = Ipv4Addr::new(10, 0, 0, 1)).is_ok());
+    }
+}

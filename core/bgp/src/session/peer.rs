@@ -1,0 +1,183 @@
+//! One peer: its configuration, its connections, its timers.
+
+use super::{Negotiated, Random};
+use crate::output::Chunk;
+use crate::{ConnId, Counters, Family, Now, PeerConfig, PeerState};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an OPEN is waited for (RFC 4271 §8.2.2 suggests four minutes).
+const OPEN_WAIT: Duration = Duration::from_secs(240);
+
+/// How far one connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Connecting,
+    OpenSent,
+    OpenConfirm,
+    Established,
+}
+
+/// One TCP connection with a peer. There may be two until one is chosen.
+pub(crate) struct Connection {
+    pub id: ConnId,
+    pub stage: Stage,
+    pub local: Option<SocketAddr>,
+    /// The start of a message that is not whole yet.
+    pub buffer: Vec<u8>,
+    /// Messages other than routes, which go first.
+    pub control: VecDeque<Chunk>,
+    /// When the last message arrived, or the stage began.
+    pub heard: Duration,
+    /// When the next KEEPALIVE is due.
+    pub keepalive_at: Option<Duration>,
+    /// From OpenConfirm on.
+    pub agreed: Option<Negotiated>,
+    /// [`crate::Output::Send`] was given and not all was pulled yet.
+    pub announced: bool,
+}
+
+impl Connection {
+    pub fn new(id: ConnId, stage: Stage, now: Duration) -> Self {
+        Connection {
+            id,
+            stage,
+            local: None,
+            buffer: Vec::new(),
+            control: VecDeque::new(),
+            heard: now,
+            keepalive_at: None,
+            agreed: None,
+            announced: false,
+        }
+    }
+
+    pub fn say(&mut self, message: Vec<u8>) {
+        let end = message.len();
+        self.control.push_back(Chunk {
+            data: Arc::new(message),
+            start: 0,
+            end,
+        });
+    }
+
+    /// When the peer is taken for dead if it stays silent.
+    pub fn hold_deadline(&self, connect_retry: Duration) -> Option<Duration> {
+        match (self.stage, &self.agreed) {
+            (Stage::Connecting, _) => Some(self.heard + connect_retry),
+            (Stage::OpenSent, _) | (_, None) => Some(self.heard + OPEN_WAIT),
+            (_, Some(agreed)) if agreed.hold_time.is_zero() => None,
+            (_, Some(agreed)) => Some(self.heard + agreed.hold_time),
+        }
+    }
+}
+
+/// One peer.
+pub(crate) struct Peer {
+    /// Its number in the RIBs.
+    pub number: u16,
+    pub name: Arc<str>,
+    pub config: PeerConfig,
+    pub dynamic: bool,
+    pub connections: Vec<Connection>,
+    /// IdleHoldTimer: nothing is tried before.
+    pub idle_until: Option<Duration>,
+    /// While Idle an incoming connection is welcome all the same.
+    pub open_while_idle: bool,
+    /// ConnectRetryTimer.
+    pub connect_at: Option<Duration>,
+    /// Protocol errors in a row.
+    pub errors: u32,
+    pub error: String,
+    pub state: PeerState,
+    pub since: Now,
+    pub counters: Counters,
+    /// Families of which stale routes are kept, and until when.
+    pub stale_until: Option<Duration>,
+    pub stale: Vec<Family>,
+    /// How long its routes of which families are kept when this session is lost.
+    pub keeps: Option<(Duration, Vec<Family>)>,
+    /// Families of which End-of-RIB is awaited in this session.
+    pub awaiting: Vec<Family>,
+    /// It has given us all it has, since we started.
+    pub synced: bool,
+    /// The earliest deadline that the machine's table of deadlines has for it.
+    pub armed: Option<Duration>,
+}
+
+impl Peer {
+    pub fn new(number: u16, config: PeerConfig, dynamic: bool, now: Now) -> Self {
+        Peer {
+            number,
+            name: config.name.as_str().into(),
+            state: PeerState::Idle,
+            config,
+            dynamic,
+            connections: Vec::new(),
+            idle_until: None,
+            open_while_idle: false,
+            connect_at: None,
+            errors: 0,
+            error: String::new(),
+            since: now,
+            counters: Counters::default(),
+            stale_until: None,
+            stale: Vec::new(),
+            keeps: None,
+            awaiting: Vec::new(),
+            synced: false,
+            armed: None,
+        }
+    }
+
+    pub fn connection(&mut self, id: ConnId) -> Option<&mut Connection> {
+        self.connections.iter_mut().find(|c| c.id == id)
+    }
+
+    pub fn established(&self) -> Option<&Connection> {
+        self.connections
+            .iter()
+            .find(|c| c.stage == Stage::Established)
+    }
+
+    /// What the session agreed on, while it is established.
+    pub fn session(&self) -> Option<&Negotiated> {
+        self.established()?.agreed.as_ref()
+    }
+
+    /// The state as people know it: that of the connection that has come furthest.
+    pub fn present_state(&self) -> PeerState {
+        match self.connections.iter().map(|c| c.stage).max() {
+            Some(Stage::Established) => PeerState::Established,
+            Some(Stage::OpenConfirm) => PeerState::OpenConfirm,
+            Some(Stage::OpenSent) => PeerState::OpenSent,
+            Some(Stage::Connecting) => PeerState::Connect,
+            None if self.idle_until.is_some() => PeerState::Idle,
+            None if self.config.passive => PeerState::Passive,
+            None => PeerState::Active,
+        }
+    }
+
+    /// When something is due.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let connections = self
+            .connections
+            .iter()
+            .flat_map(|c| [c.hold_deadline(self.config.connect_retry), c.keepalive_at]);
+        connections
+            .chain([self.idle_until, self.connect_at, self.stale_until])
+            .flatten()
+            .min()
+    }
+
+    /// Waits before the next attempt, longer with each error.
+    pub fn back_off(&mut self, now: Duration, random: &mut Random) {
+        let (first, greatest) = self.config.error_wait;
+        let wait = first.saturating_mul(1 << self.errors.min(16)).min(greatest);
+        self.errors = self.errors.saturating_add(1);
+        self.idle_until = Some(now + random.jitter(wait));
+        self.connect_at = None;
+    }
+}

@@ -1,0 +1,242 @@
+//! From the wanted configuration to what must change; sessions that need not change stay up.
+
+use super::Speaker;
+use crate::rib::Joining;
+use crate::session::Peer;
+use crate::wire::notification::{Notification, cease, code};
+use crate::{Config, Family, Now, Output, PeerConfig};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What a change of a peer's configuration asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    None,
+    /// Filters, next hop, timers: in place.
+    Soft,
+    /// What OPEN says or who is connected: a new session.
+    Session,
+}
+
+fn change(old: &PeerConfig, new: &PeerConfig) -> Change {
+    if old == new {
+        return Change::None;
+    }
+    let soft = PeerConfig {
+        import: new.import.clone(),
+        export: new.export.clone(),
+        next_hop: new.next_hop,
+        own_next_hop: new.own_next_hop,
+        max_prefixes: new.max_prefixes,
+        connect_retry: new.connect_retry,
+        error_wait: new.error_wait,
+        ..old.clone()
+    };
+    if soft == *new {
+        Change::Soft
+    } else {
+        Change::Session
+    }
+}
+
+impl Speaker {
+    pub(super) fn configure(&mut self, config: Config, now: Now) {
+        if config.listen != self.config.listen {
+            self.outputs
+                .push_back(Output::Listen(config.listen.clone()));
+        }
+        let all_anew =
+            (config.local_as, config.router_id) != (self.config.local_as, self.config.router_id);
+        let old = std::mem::replace(&mut self.config, config);
+        self.configure_origins(&old);
+        let wanted: BTreeMap<Arc<str>, PeerConfig> = self
+            .config
+            .peers
+            .iter()
+            .map(|p| (p.name.as_str().into(), p.clone()))
+            .collect();
+        self.clusters = self.wanted_clusters();
+        let present: Vec<(Arc<str>, u16)> = self
+            .by_name
+            .iter()
+            .map(|(name, number)| (Arc::clone(name), *number))
+            .collect();
+        let mut kept = BTreeSet::new();
+        for (name, number) in present {
+            let Some(peer) = self.peers[usize::from(number)].as_deref() else {
+                continue;
+            };
+            let new = if peer.dynamic {
+                self.template(peer)
+            } else {
+                wanted.get(&name).cloned()
+            };
+            let verdict = new.as_ref().map(|new| change(&peer.config, new));
+            match (new, verdict) {
+                (Some(_), Some(Change::None)) if !all_anew => {
+                    kept.insert(name);
+                }
+                (Some(new), Some(Change::Soft)) if !all_anew => {
+                    self.with_peer(number, now, |speaker, peer| speaker.adjust(peer, new));
+                    kept.insert(name);
+                }
+                (Some(_), _) => self.remove_peer(number, cease::CONFIG_CHANGE, now),
+                (None, _) => self.remove_peer(number, cease::DECONFIGURED, now),
+            }
+        }
+        for (name, config) in wanted {
+            if !kept.contains(&name) {
+                self.add_peer(config, false, now);
+            }
+        }
+    }
+
+    fn configure_origins(&mut self, old: &Config) {
+        let wanted = std::mem::take(&mut self.config.origins);
+        for prefix in old
+            .origins
+            .keys()
+            .filter(|prefix| !wanted.contains_key(*prefix))
+        {
+            self.rib.unoriginate(*prefix);
+        }
+        for (prefix, origin) in &wanted {
+            if old.origins.get(prefix) != Some(origin) {
+                self.rib.originate(*prefix, origin);
+            }
+        }
+        self.config.origins = wanted;
+    }
+
+    fn wanted_clusters(&self) -> BTreeSet<std::net::Ipv4Addr> {
+        let ranges = self.config.ranges.iter().map(|range| &range.template);
+        self.config
+            .peers
+            .iter()
+            .chain(ranges)
+            .filter_map(|peer| peer.rr_client)
+            .collect()
+    }
+
+    /// What a dynamic peer's configuration would be now.
+    fn template(&self, peer: &Peer) -> Option<PeerConfig> {
+        self.dynamic_config(peer.config.remote)
+    }
+
+    fn dynamic_config(&self, remote: SocketAddr) -> Option<PeerConfig> {
+        let ip = remote.ip().to_canonical();
+        let range = self
+            .config
+            .ranges
+            .iter()
+            .find(|range| range.prefix.contains(&ip))?;
+        let mut config = range.template.clone();
+        config.name = format!("{}_{}", range.template.name, ip);
+        config.remote = SocketAddr::new(ip, range.template.remote.port());
+        config.passive = true;
+        Some(config)
+    }
+
+    /// A peer for a connection from a range, if there is room.
+    pub(super) fn dynamic_peer(&mut self, remote: SocketAddr, now: Now) -> Option<u16> {
+        let ip = remote.ip().to_canonical();
+        let config = self.dynamic_config(remote)?;
+        let range = self
+            .config
+            .ranges
+            .iter()
+            .find(|range| range.prefix.contains(&ip))?;
+        let in_range = |p: &&Peer| p.dynamic && range.prefix.contains(&p.config.remote.ip());
+        let peers = self.peers.iter().flatten().map(Box::as_ref);
+        let count = peers.filter(in_range).count();
+        if count >= range.limit as usize || self.by_name.contains_key(config.name.as_str()) {
+            return None;
+        }
+        self.add_peer(config, true, now)
+    }
+
+    fn add_peer(&mut self, config: PeerConfig, dynamic: bool, now: Now) -> Option<u16> {
+        // A number is used again as late as can be: the log may still name it.
+        let number = match u16::try_from(self.peers.len()) {
+            Ok(number) if number < u16::MAX => {
+                self.peers.push(None);
+                self.names.push(None);
+                number
+            }
+            _ => self.free.pop_front()?,
+        };
+        let mut peer = Box::new(Peer::new(number, config, dynamic, now));
+        peer.synced = self.sync.is_done();
+        let at = usize::from(number);
+        self.names[at] = Some(Arc::clone(&peer.name));
+        self.by_name.insert(Arc::clone(&peer.name), number);
+        let ip = peer.config.remote.ip().to_canonical();
+        self.by_address.entry(ip).or_default().push(number);
+        // Makes room in the RIBs; who it is becomes known with the session.
+        self.rib
+            .set_origin(number, crate::rib::decision::Origin::LOCAL);
+        self.peers[at] = Some(peer);
+        if !dynamic {
+            self.with_peer(number, now, |speaker, peer| speaker.start(peer, now));
+        }
+        Some(number)
+    }
+
+    fn remove_peer(&mut self, number: u16, why: u8, now: Now) {
+        self.with_peer(number, now, |speaker, peer| {
+            speaker.end_all(peer, Some(Notification::new(code::CEASE, why)), false, now);
+            speaker.drop_stale(peer);
+        });
+        if let Some(peer) = self.peers[usize::from(number)].take() {
+            self.forget(&peer);
+        }
+    }
+
+    /// Strikes a peer out of all tables.
+    pub(super) fn forget(&mut self, peer: &Peer) {
+        for family in Family::ALL {
+            self.rib.clear(peer.number, family, false);
+        }
+        if let Some(armed) = peer.armed {
+            self.deadlines.remove(&(armed, peer.number));
+        }
+        self.by_name.remove(&peer.name);
+        let ip = peer.config.remote.ip().to_canonical();
+        if let Some(numbers) = self.by_address.get_mut(&ip) {
+            numbers.retain(|number| *number != peer.number);
+            if numbers.is_empty() {
+                self.by_address.remove(&ip);
+            }
+        }
+        self.names[usize::from(peer.number)] = None;
+        self.free.push_back(peer.number);
+    }
+
+    /// Changes a peer in place.
+    fn adjust(&mut self, peer: &mut Peer, new: PeerConfig) {
+        let old = std::mem::replace(&mut peer.config, new);
+        if old.import != peer.config.import {
+            self.rib.refilter(peer.number, &peer.config.import);
+        }
+        let told = |c: &PeerConfig| (c.export.clone(), c.next_hop, c.own_next_hop);
+        if told(&old) == told(&peer.config) {
+            return;
+        }
+        let Some(connection) = peer.established() else {
+            return;
+        };
+        let (Some(agreed), Some(local)) = (connection.agreed.as_ref(), connection.local) else {
+            return;
+        };
+        for family in &agreed.families {
+            let policy = self.policy(peer, agreed, *family, local.ip().to_canonical());
+            let joining = Joining {
+                peer: peer.number,
+                end_of_rib: false,
+                marked: false,
+            };
+            self.rib.rejoin(*family, Some(policy), joining);
+        }
+    }
+}

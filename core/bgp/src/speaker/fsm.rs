@@ -1,0 +1,383 @@
+//! The finite state machine (RFC 4271 §8.2.2), for each connection and for the peer as a whole.
+//!
+//! ```text
+//!            IdleHold due                 dial               Connected
+//!   Idle ───────────────> Active ───────────────> Connect ─────────────┐
+//!    ^  <── error ──┐        │ ^──── failed ──────────┘                 v
+//!    │              │        └───────── Accepted ──────────────────> OpenSent
+//!    │              │                                                   │ OPEN
+//!    │              └────────── Established <──── KEEPALIVE ──── OpenConfirm
+//!    └── error on any of them: NOTIFICATION, then wait (doubling) ──────┘
+//! ```
+
+use super::Speaker;
+use crate::session::{Connection, Peer, Proposal, Stage};
+use crate::wire;
+use crate::wire::notification::{Notification, cease, code};
+use crate::{Chunk, ConnId, Now, Output};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// The first attempt of a peer comes within this.
+const START_SPREAD: Duration = Duration::from_millis(200);
+/// The wait after a session was lost for reasons outside BGP.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+impl Speaker {
+    /// Lets a new peer begin.
+    pub(super) fn start(&mut self, peer: &mut Peer, now: Now) {
+        if !peer.config.passive && !self.stopped {
+            peer.connect_at = Some(now.mono + self.random.jitter(START_SPREAD));
+        }
+    }
+
+    fn dial(&mut self, peer: &mut Peer, now: Now) {
+        if peer.config.passive || self.stopped || !peer.connections.is_empty() {
+            return;
+        }
+        self.dialled += 1;
+        let conn = ConnId::Dialled(self.dialled);
+        peer.connections
+            .push(Connection::new(conn, Stage::Connecting, now.mono));
+        self.by_connection.insert(conn, peer.number);
+        self.outputs.push_back(Output::Connect {
+            conn,
+            remote: peer.config.remote,
+            source: peer.config.source,
+            ttl: peer.config.ttl,
+            min_ttl: peer.config.min_ttl,
+        });
+    }
+
+    pub(super) fn connected(&mut self, peer: &mut Peer, conn: ConnId, local: SocketAddr, now: Now) {
+        let open = self.proposal(peer).open().encode();
+        let Some(connection) = peer.connection(conn) else {
+            return;
+        };
+        connection.local = Some(local);
+        connection.stage = Stage::OpenSent;
+        connection.heard = now.mono;
+        self.say(peer, conn, open);
+    }
+
+    pub(super) fn connect_failed(&mut self, peer: &mut Peer, conn: ConnId, error: &str, now: Now) {
+        self.remove(peer, conn);
+        peer.error = format!("Socket: {error}");
+        self.retry_later(peer, peer.config.connect_retry, now);
+    }
+
+    fn retry_later(&mut self, peer: &mut Peer, wait: Duration, now: Now) {
+        if peer.connections.is_empty() && !peer.config.passive && !self.stopped {
+            peer.connect_at = Some(now.mono + self.random.jitter(wait));
+        }
+    }
+
+    /// A connection came in: whose is it, and is it wanted?
+    pub(super) fn accepted(
+        &mut self,
+        conn: ConnId,
+        remote: SocketAddr,
+        local: SocketAddr,
+        now: Now,
+    ) {
+        let ip = remote.ip().to_canonical();
+        let known = self
+            .by_address
+            .get(&ip)
+            .and_then(|numbers| self.choose(numbers, local));
+        let number = known.or_else(|| self.dynamic_peer(remote, now));
+        let Some(number) = number.filter(|_| !self.stopped) else {
+            self.outputs.push_back(Output::Close {
+                conn,
+                last: Vec::new(),
+            });
+            return;
+        };
+        self.with_peer(number, now, |speaker, peer| {
+            speaker.adopt(peer, conn, local, now)
+        });
+    }
+
+    /// Of several peers at one address the one that expects us at `local` and is not up.
+    fn choose(&self, numbers: &[u16], local: SocketAddr) -> Option<u16> {
+        let fits = |number: &&u16| {
+            let peer = self.peers[usize::from(**number)].as_deref();
+            peer.is_some_and(|p| {
+                p.config
+                    .source
+                    .is_none_or(|s| s == local.ip().to_canonical())
+            })
+        };
+        let is_down = |number: &&u16| {
+            self.peers[usize::from(**number)]
+                .as_deref()
+                .is_some_and(|p| p.established().is_none())
+        };
+        let fitting: Vec<&u16> = numbers.iter().filter(fits).collect();
+        fitting
+            .iter()
+            .find(|n| is_down(n))
+            .or(fitting.first())
+            .map(|n| **n)
+    }
+
+    fn adopt(&mut self, peer: &mut Peer, conn: ConnId, local: SocketAddr, now: Now) {
+        if peer.idle_until.is_some() {
+            if !peer.open_while_idle {
+                self.outputs.push_back(Output::Close {
+                    conn,
+                    last: Vec::new(),
+                });
+                return;
+            }
+            peer.idle_until = None;
+        }
+        // The peer gave up on an earlier one that did not come to anything.
+        let old = peer
+            .connections
+            .iter()
+            .find(|c| matches!(c.id, ConnId::Accepted(_)) && c.stage < Stage::Established);
+        if let Some(old) = old.map(|c| c.id) {
+            self.hang_up(
+                peer,
+                old,
+                Some(Notification::new(code::CEASE, cease::COLLISION)),
+            );
+        }
+        peer.connect_at = None;
+        let mut connection = Connection::new(conn, Stage::OpenSent, now.mono);
+        connection.local = Some(local);
+        peer.connections.push(connection);
+        self.by_connection.insert(conn, peer.number);
+        let (ttl, min_ttl) = (peer.config.ttl, peer.config.min_ttl);
+        self.outputs
+            .push_back(Output::Configure { conn, ttl, min_ttl });
+        let open = self.proposal(peer).open().encode();
+        self.say(peer, conn, open);
+    }
+
+    /// What our OPEN to this peer says.
+    pub(super) fn proposal<'a>(&self, peer: &'a Peer) -> Proposal<'a> {
+        Proposal {
+            config: &peer.config,
+            local_as: self.local_as(peer),
+            router_id: self.config.router_id,
+            restarting: self.config.restarting && !self.sync.is_done(),
+            forwarding: self.config.restarting || peer.counters.established > 0,
+        }
+    }
+
+    pub(super) fn local_as(&self, peer: &Peer) -> u32 {
+        peer.config.local_as.unwrap_or(self.config.local_as).0
+    }
+
+    /// Queues a message that is not about routes.
+    pub(super) fn say(&mut self, peer: &mut Peer, conn: ConnId, message: Vec<u8>) {
+        let Some(connection) = peer.connection(conn) else {
+            return;
+        };
+        connection.say(message);
+        if !std::mem::replace(&mut connection.announced, true) {
+            self.outputs.push_back(Output::Send(conn));
+        }
+    }
+
+    fn remove(&mut self, peer: &mut Peer, conn: ConnId) {
+        self.by_connection.remove(&conn);
+        peer.connections.retain(|c| c.id != conn);
+    }
+
+    /// Ends a connection from our side, without a word about the peer's state.
+    pub(super) fn hang_up(&mut self, peer: &mut Peer, conn: ConnId, why: Option<Notification>) {
+        let number = peer.number;
+        let Some(connection) = peer.connection(conn) else {
+            return;
+        };
+        let mut last: Vec<Chunk> = Vec::new();
+        if connection.stage > Stage::Connecting {
+            let outbox = &self.rib.outboxes[usize::from(number)];
+            // Half a message must be ended before the NOTIFICATION.
+            if connection.stage == Stage::Established && outbox.begun(number).is_some() {
+                outbox.peek(number, usize::MAX, 1, &mut last);
+            }
+            last.extend(connection.control.drain(..));
+            if let Some(why) = why {
+                let message = why.encode();
+                let end = message.len();
+                last.push(Chunk {
+                    data: message.into(),
+                    start: 0,
+                    end,
+                });
+            }
+        }
+        self.remove(peer, conn);
+        self.outputs.push_back(Output::Close { conn, last });
+    }
+
+    /// An error that we found: NOTIFICATION, and a wait before the next attempt.
+    pub(super) fn fail(&mut self, peer: &mut Peer, conn: ConnId, why: Notification, now: Now) {
+        let was_established = peer.established().is_some_and(|c| c.id == conn);
+        peer.error = format!("Error: {}", why.text());
+        self.hang_up(peer, conn, Some(why));
+        if was_established {
+            self.session_lost(peer, false, now);
+        }
+        if peer.connections.is_empty() {
+            peer.open_while_idle = false;
+            peer.back_off(now.mono, &mut self.random);
+        }
+    }
+
+    /// The connection ended under us.
+    pub(super) fn closed(&mut self, peer: &mut Peer, conn: ConnId, error: Option<&str>, now: Now) {
+        let was_established = peer.established().is_some_and(|c| c.id == conn);
+        let stage = peer.connection(conn).map(|c| c.stage);
+        self.remove(peer, conn);
+        if peer.established().is_none() {
+            peer.error = format!("Socket: {}", error.unwrap_or("Connection closed"));
+        }
+        if was_established {
+            self.session_lost(peer, true, now);
+        }
+        let early = stage.is_some_and(|s| s < Stage::Established);
+        let wait = if early {
+            peer.config.connect_retry
+        } else {
+            RECONNECT
+        };
+        self.retry_later(peer, wait, now);
+    }
+
+    /// The peer said why it ends the session.
+    pub(super) fn notified(&mut self, peer: &mut Peer, conn: ConnId, why: &Notification, now: Now) {
+        let was_established = peer.established().is_some_and(|c| c.id == conn);
+        self.hang_up(peer, conn, None);
+        if peer.established().is_some() {
+            return;
+        }
+        peer.error = format!("Received: {}", why.text());
+        if was_established {
+            self.session_lost(peer, false, now);
+        }
+        if !peer.connections.is_empty() {
+            return;
+        }
+        let is_collision = (why.code, why.subcode) == (code::CEASE, cease::COLLISION);
+        if is_collision {
+            self.retry_later(peer, RECONNECT, now);
+            return;
+        }
+        // One that was shut down on purpose comes back by itself, and is then welcome.
+        peer.open_while_idle = why.code == code::CEASE;
+        peer.back_off(now.mono, &mut self.random);
+    }
+
+    pub(super) fn reset(&mut self, peer: &mut Peer, now: Now) {
+        self.end_all(
+            peer,
+            Some(Notification::new(code::CEASE, cease::RESET)),
+            false,
+            now,
+        );
+        peer.error = "Error: Administrative reset".to_owned();
+        peer.idle_until = None;
+        self.retry_later(peer, RECONNECT, now);
+    }
+
+    pub(super) fn path_down(&mut self, peer: &mut Peer, now: Now) {
+        if peer.connections.is_empty() {
+            return;
+        }
+        self.end_all(
+            peer,
+            Some(Notification::new(code::CEASE, cease::BFD_DOWN)),
+            false,
+            now,
+        );
+        peer.error = "Error: BFD session down".to_owned();
+        self.retry_later(peer, RECONNECT, now);
+    }
+
+    /// Ends all connections of a peer.
+    pub(super) fn end_all(
+        &mut self,
+        peer: &mut Peer,
+        why: Option<Notification>,
+        keep_routes: bool,
+        now: Now,
+    ) {
+        let was_established = peer.established().is_some();
+        for conn in peer.connections.iter().map(|c| c.id).collect::<Vec<_>>() {
+            self.hang_up(peer, conn, why.clone());
+        }
+        if was_established {
+            self.session_lost(peer, keep_routes, now);
+        }
+    }
+
+    pub(super) fn stop(&mut self, cease: bool, now: Now) {
+        self.stopped = true;
+        let why = cease.then(|| Notification::new(code::CEASE, cease::SHUTDOWN));
+        let numbers: Vec<u16> = self.by_name.values().copied().collect();
+        for number in numbers {
+            self.with_peer(number, now, |speaker, peer| {
+                speaker.end_all(peer, why.clone(), true, now);
+                (peer.connect_at, peer.idle_until) = (None, None);
+            });
+        }
+        self.outputs.push_back(Output::Listen(Vec::new()));
+    }
+
+    /// Runs what is due, for each peer that has something due.
+    pub(super) fn run_timers(&mut self, now: Now) {
+        while let Some((at, number)) = self.deadlines.first().copied() {
+            if at > now.mono {
+                break;
+            }
+            self.deadlines.pop_first();
+            self.with_peer(number, now, |speaker, peer| {
+                peer.armed = None;
+                speaker.timers(peer, now);
+            });
+        }
+        self.check_sync(now);
+    }
+
+    fn timers(&mut self, peer: &mut Peer, now: Now) {
+        let due = |at: Option<Duration>| at.is_some_and(|at| at <= now.mono);
+        for conn in peer.connections.iter().map(|c| c.id).collect::<Vec<_>>() {
+            let retry = peer.config.connect_retry;
+            let Some(connection) = peer.connection(conn) else {
+                continue;
+            };
+            if due(connection.hold_deadline(retry)) {
+                if connection.stage == Stage::Connecting {
+                    self.hang_up(peer, conn, None);
+                    peer.error = "Socket: Connection timed out".to_owned();
+                    peer.connect_at = Some(now.mono);
+                } else {
+                    self.fail(peer, conn, Notification::new(code::HOLD_TIMER, 0), now);
+                }
+                continue;
+            }
+            if due(connection.keepalive_at) {
+                let interval = connection.agreed.as_ref().map(|agreed| agreed.keepalive);
+                connection.keepalive_at =
+                    interval.map(|interval| now.mono + self.random.jitter(interval));
+                self.say(peer, conn, wire::keepalive());
+            }
+        }
+        if due(peer.stale_until) {
+            self.drop_stale(peer);
+        }
+        if due(peer.idle_until) {
+            peer.idle_until = None;
+            peer.connect_at = Some(now.mono);
+        }
+        if due(peer.connect_at) {
+            peer.connect_at = None;
+            self.dial(peer, now);
+        }
+    }
+}

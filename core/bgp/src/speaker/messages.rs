@@ -1,0 +1,328 @@
+//! What each message does in each state.
+
+use super::Speaker;
+use crate::rib::Joining;
+use crate::rib::decision::Origin;
+use crate::rib::export::Policy;
+use crate::rib::table::Rejection;
+use crate::session::{Negotiated, Peer, Stage, Survivor, negotiate, survivor};
+use crate::wire::attribute::{self, kind};
+use crate::wire::notification::{Notification, cease, code, fsm};
+use crate::wire::open::Open;
+use crate::wire::refresh::{self, Step};
+use crate::wire::update::{self, Context, Update};
+use crate::wire::{self, Kind, MAX_MESSAGE, Message};
+use crate::{ConnId, Family, Now};
+use std::net::{IpAddr, Ipv4Addr};
+
+impl Speaker {
+    /// Bytes of one read: all whole messages in them.
+    pub(super) fn received(&mut self, peer: &mut Peer, conn: ConnId, bytes: &[u8], now: Now) {
+        peer.counters.bytes_in += bytes.len() as u64;
+        let Some(connection) = peer.connection(conn) else {
+            return;
+        };
+        let mut buffer = std::mem::take(&mut connection.buffer);
+        let joined = !buffer.is_empty();
+        if joined {
+            buffer.extend_from_slice(bytes);
+        }
+        let input: &[u8] = if joined { &buffer } else { bytes };
+        let mut at = 0;
+        loop {
+            let Some(connection) = peer.connection(conn) else {
+                return;
+            };
+            let max = match (connection.stage, &connection.agreed) {
+                (Stage::Established, Some(agreed)) => agreed.max_message,
+                _ => MAX_MESSAGE,
+            };
+            match wire::split(&input[at..], max) {
+                Ok(Some(message)) => {
+                    connection.heard = now.mono;
+                    peer.counters.messages_in += 1;
+                    at += message.length;
+                    self.message(peer, conn, message, now);
+                }
+                Ok(None) => break,
+                Err(why) => {
+                    self.fail(peer, conn, why, now);
+                    return;
+                }
+            }
+        }
+        let rest = if joined {
+            buffer.drain(..at);
+            buffer
+        } else {
+            bytes[at..].to_vec()
+        };
+        if let Some(connection) = peer.connection(conn) {
+            connection.buffer = rest;
+        }
+    }
+
+    fn message(&mut self, peer: &mut Peer, conn: ConnId, message: Message<'_>, now: Now) {
+        let Some(connection) = peer.connection(conn) else {
+            return;
+        };
+        match (message.kind, connection.stage) {
+            (Kind::Update, Stage::Established) => self.update(peer, conn, message.body, now),
+            (Kind::Keepalive, Stage::Established) => {}
+            (Kind::RouteRefresh, Stage::Established) => self.refresh(peer, message.body),
+            (Kind::Open, Stage::OpenSent) => match Open::decode(message.body) {
+                Ok(open) => self.opened(peer, conn, &open, now),
+                Err(why) => self.fail(peer, conn, why, now),
+            },
+            (Kind::Keepalive, Stage::OpenConfirm) => self.established(peer, conn),
+            (Kind::Notification, _) => {
+                let why = Notification::decode(message.body);
+                self.notified(peer, conn, &why, now);
+            }
+            (
+                Kind::Open | Kind::Update | Kind::Keepalive | Kind::RouteRefresh,
+                stage @ (Stage::Connecting
+                | Stage::OpenSent
+                | Stage::OpenConfirm
+                | Stage::Established),
+            ) => {
+                let subcode = match stage {
+                    Stage::Connecting | Stage::OpenSent => fsm::OPEN_SENT,
+                    Stage::OpenConfirm => fsm::OPEN_CONFIRM,
+                    Stage::Established => fsm::ESTABLISHED,
+                };
+                self.fail(peer, conn, Notification::new(code::FSM, subcode), now);
+            }
+        }
+    }
+
+    /// A good OPEN: agree, resolve a collision, confirm.
+    fn opened(&mut self, peer: &mut Peer, conn: ConnId, open: &Open, now: Now) {
+        let agreed = match negotiate(&self.proposal(peer), open) {
+            Ok(agreed) => agreed,
+            Err(why) => return self.fail(peer, conn, why, now),
+        };
+        if !self.survives(peer, conn, &agreed, now) {
+            return;
+        }
+        let Some(connection) = peer.connection(conn) else {
+            return;
+        };
+        connection.stage = Stage::OpenConfirm;
+        let interval = agreed.keepalive;
+        connection.keepalive_at =
+            (!interval.is_zero()).then(|| now.mono + self.random.jitter(interval));
+        connection.agreed = Some(agreed);
+        self.say(peer, conn, wire::keepalive());
+    }
+
+    /// Resolves a collision of `conn` with what is there; false when `conn` had to go.
+    fn survives(&mut self, peer: &mut Peer, conn: ConnId, agreed: &Negotiated, now: Now) -> bool {
+        let collision = || Some(Notification::new(code::CEASE, cease::COLLISION));
+        if let Some(old) = peer.established().map(|c| c.id) {
+            let restarts = peer
+                .session()
+                .is_some_and(|session| session.restart.is_some());
+            if !restarts {
+                self.hang_up(peer, conn, collision());
+                return false;
+            }
+            // RFC 4724 §4.2: the peer has restarted before we saw the old connection end.
+            self.hang_up(peer, old, None);
+            self.session_lost(peer, true, now);
+            return true;
+        }
+        let other = peer
+            .connections
+            .iter()
+            .find(|c| c.id != conn && c.stage == Stage::OpenConfirm);
+        let Some(other) = other.map(|c| c.id) else {
+            return true;
+        };
+        let own = (self.config.router_id, self.local_as(peer));
+        let stays = match survivor(own, (agreed.remote_id, agreed.remote_as)) {
+            Survivor::Dialled => matches!(conn, ConnId::Dialled(_)),
+            Survivor::Accepted => matches!(conn, ConnId::Accepted(_)),
+        };
+        self.hang_up(peer, if stays { other } else { conn }, collision());
+        stays
+    }
+
+    /// The session is up.
+    fn established(&mut self, peer: &mut Peer, conn: ConnId) {
+        for other in peer.connections.iter().map(|c| c.id).collect::<Vec<_>>() {
+            if other != conn {
+                self.hang_up(
+                    peer,
+                    other,
+                    Some(Notification::new(code::CEASE, cease::COLLISION)),
+                );
+            }
+        }
+        let Some(connection) = peer.connection(conn) else {
+            return;
+        };
+        connection.stage = Stage::Established;
+        let (Some(agreed), Some(local)) = (connection.agreed.clone(), connection.local) else {
+            return;
+        };
+        peer.counters.established += 1;
+        peer.error.clear();
+        (peer.idle_until, peer.connect_at) = (None, None);
+        self.rib.set_origin(
+            peer.number,
+            Origin {
+                local: false,
+                ibgp: !agreed.ebgp,
+                cluster: peer.config.rr_client.filter(|_| !agreed.ebgp),
+                router_id: agreed.remote_id,
+                address: peer.config.remote.ip(),
+            },
+        );
+        self.session_began(peer, &agreed);
+        for family in &agreed.families {
+            let policy = self.policy(peer, &agreed, *family, local.ip().to_canonical());
+            let joining = Joining {
+                peer: peer.number,
+                end_of_rib: agreed.restart.is_some(),
+                marked: false,
+            };
+            self.rib.join(*family, policy, joining);
+        }
+    }
+
+    /// What this peer is to be told, as of now.
+    pub(super) fn policy(
+        &self,
+        peer: &Peer,
+        agreed: &Negotiated,
+        family: Family,
+        local: IpAddr,
+    ) -> Policy {
+        let fits = |address: &IpAddr| address.is_ipv4() == (family == Family::Ipv4);
+        Policy {
+            ebgp: agreed.ebgp,
+            cluster: peer.config.rr_client.filter(|_| !agreed.ebgp),
+            local_as: self.local_as(peer),
+            as4: agreed.as4,
+            max_message: agreed.max_message,
+            own_address: Some(local)
+                .filter(fits)
+                .or(peer.config.own_next_hop.filter(fits)),
+            next_hop: peer.config.next_hop,
+            filter: peer.config.export.clone(),
+        }
+    }
+
+    fn update(&mut self, peer: &mut Peer, conn: ConnId, body: &[u8], now: Now) {
+        peer.counters.updates_in += 1;
+        let Some(agreed) = peer.session() else { return };
+        let context = Context {
+            as4: agreed.as4,
+            ebgp: agreed.ebgp,
+        };
+        let mut block = std::mem::take(&mut self.block);
+        match update::decode(body, context, &mut block) {
+            Ok(mut update) => {
+                keep_families(&mut update, &agreed.families);
+                peer.counters.treated_as_withdraw += u64::from(update.treat_as_withdraw.is_some());
+                peer.counters.attributes_discarded += u64::from(update.discarded);
+                let rejection = self.rejection(peer, &update, &block);
+                self.rib
+                    .update(peer.number, &update, &block, &peer.config.import, rejection);
+                if let Some(family) = update.end_of_rib {
+                    self.end_of_rib(peer, family);
+                }
+                if peer.config.max_prefixes.is_some() {
+                    self.check_limit(peer, conn, now);
+                }
+            }
+            Err(why) => self.fail(peer, conn, why, now),
+        }
+        self.block = block;
+    }
+
+    /// Why all routes of this UPDATE must be kept out, if they must.
+    fn rejection(&self, peer: &Peer, update: &Update<'_>, block: &[u8]) -> Option<Rejection> {
+        let local = peer.established()?.local?.ip().to_canonical();
+        let mut reaches = update.reach.iter().flatten().peekable();
+        reaches.peek()?;
+        let own_next_hop = reaches.any(|reach| reach.next_hop.address == local);
+        let own_as = self.local_as(peer);
+        for a in attribute::each(block) {
+            match a.kind {
+                kind::AS_PATH => {
+                    let count = attribute::occurrences(a.value, own_as);
+                    if count > usize::from(peer.config.allow_own_as) {
+                        return Some(Rejection::AsPathLoop);
+                    }
+                }
+                kind::ORIGINATOR_ID if a.value == self.config.router_id.octets() => {
+                    return Some(Rejection::OriginatorIdLoop);
+                }
+                kind::CLUSTER_LIST => {
+                    let mut list = attribute::numbers(a.value).map(Ipv4Addr::from);
+                    if list.any(|id| self.clusters.contains(&id)) {
+                        return Some(Rejection::ClusterListLoop);
+                    }
+                }
+                _ => {}
+            }
+        }
+        own_next_hop.then_some(Rejection::OwnNextHop)
+    }
+
+    fn check_limit(&mut self, peer: &mut Peer, conn: ConnId, now: Now) {
+        let Some(limit) = peer.config.max_prefixes else {
+            return;
+        };
+        for family in Family::ALL {
+            let counts = self.rib.counts(peer.number, family);
+            if counts.held - counts.rejected > limit {
+                let mut data = wire::open::afi(family).to_be_bytes().to_vec();
+                data.push(1);
+                data.extend_from_slice(&limit.to_be_bytes());
+                let why = Notification::with_data(code::CEASE, cease::MAX_PREFIXES, &data);
+                self.fail(peer, conn, why, now);
+                return;
+            }
+        }
+    }
+
+    fn refresh(&mut self, peer: &mut Peer, body: &[u8]) {
+        let Some(agreed) = peer.session() else { return };
+        let Some((family, step)) = refresh::decode(body) else {
+            return;
+        };
+        if !agreed.families.contains(&family) {
+            return;
+        }
+        match step {
+            Step::Request => {
+                let marked = agreed.enhanced_refresh;
+                let joining = Joining {
+                    peer: peer.number,
+                    end_of_rib: false,
+                    marked,
+                };
+                self.rib.rejoin(family, None, joining);
+            }
+            // RFC 7313 §4: what is not sent again in between has gone.
+            Step::Begin => self.rib.mark_stale(peer.number, family),
+            Step::End => self.rib.clear(peer.number, family, true),
+        }
+    }
+}
+
+/// Passes over routes of families that were not agreed on.
+fn keep_families(update: &mut Update<'_>, families: &[Family]) {
+    if !families.contains(&Family::Ipv4) {
+        update.withdrawn = &[];
+    }
+    update.mp_withdrawn = update
+        .mp_withdrawn
+        .filter(|(family, _)| families.contains(family));
+    for reach in &mut update.reach {
+        *reach = reach.filter(|reach| families.contains(&reach.family));
+    }
+}

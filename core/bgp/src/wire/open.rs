@@ -1,0 +1,315 @@
+//! OPEN and capabilities (RFC 4271 §4.2, RFC 5492, RFC 9072).
+
+use super::notification::{Notification, code, open_error};
+use super::{AS_TRANS, Kind, be16, be32, begin, finish};
+use crate::Family;
+use std::net::Ipv4Addr;
+
+/// Address family number of a family (RFC 4760).
+pub(crate) fn afi(family: Family) -> u16 {
+    match family {
+        Family::Ipv4 => 1,
+        Family::Ipv6 => 2,
+    }
+}
+
+/// The unicast family of these numbers, if known.
+pub(crate) fn family(afi: u16, safi: u8) -> Option<Family> {
+    match (afi, safi) {
+        (1, 1) => Some(Family::Ipv4),
+        (2, 1) => Some(Family::Ipv6),
+        _ => None,
+    }
+}
+
+/// The graceful restart capability (RFC 4724 §3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Restart {
+    /// R bit: the sender has just restarted.
+    pub restarting: bool,
+    pub time_s: u16,
+    /// Families with their F bit: forwarding went on.
+    pub families: Vec<(Family, bool)>,
+}
+
+/// What a speaker says it can do. Unknown capabilities are passed over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Capabilities {
+    pub families: Vec<Family>,
+    /// Some multiprotocol capability was there, of a known family or not.
+    pub multiprotocol: bool,
+    pub route_refresh: bool,
+    pub enhanced_refresh: bool,
+    pub extended_messages: bool,
+    pub as4: Option<u32>,
+    pub restart: Option<Restart>,
+}
+
+/// An OPEN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Open {
+    /// Four-octet number where the capability gives it.
+    pub asn: u32,
+    pub hold_time_s: u16,
+    pub id: Ipv4Addr,
+    pub capabilities: Capabilities,
+}
+
+impl Open {
+    /// From the body of a message. Errors are those of RFC 4271 §6.2 that need no configuration.
+    pub fn decode(body: &[u8]) -> Result<Self, Notification> {
+        let short = || Notification::new(code::OPEN, 0);
+        let fixed: &[u8; 10] = body.first_chunk().ok_or_else(short)?;
+        if fixed[0] != 4 {
+            let ours = 4u16.to_be_bytes();
+            return Err(Notification::with_data(
+                code::OPEN,
+                open_error::BAD_VERSION,
+                &ours,
+            ));
+        }
+        let asn_field = u16::from_be_bytes([fixed[1], fixed[2]]);
+        let hold_time_s = u16::from_be_bytes([fixed[3], fixed[4]]);
+        let id = Ipv4Addr::new(fixed[5], fixed[6], fixed[7], fixed[8]);
+        let mut capabilities = Capabilities::default();
+        parameters(&body[9..], &mut capabilities)?;
+        let asn = capabilities.as4.unwrap_or(u32::from(asn_field));
+        if asn == 0 {
+            return Err(Notification::new(code::OPEN, open_error::BAD_PEER_AS));
+        }
+        if (1..3).contains(&hold_time_s) {
+            return Err(Notification::new(code::OPEN, open_error::BAD_HOLD_TIME));
+        }
+        if id.is_unspecified() {
+            return Err(Notification::new(code::OPEN, open_error::BAD_IDENTIFIER));
+        }
+        if !capabilities.multiprotocol {
+            capabilities.families.push(Family::Ipv4);
+        }
+        Ok(Open {
+            asn,
+            hold_time_s,
+            id,
+            capabilities,
+        })
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(96);
+        let at = begin(&mut out, Kind::Open);
+        out.push(4);
+        let asn_field = u16::try_from(self.asn).unwrap_or(AS_TRANS);
+        out.extend_from_slice(&asn_field.to_be_bytes());
+        out.extend_from_slice(&self.hold_time_s.to_be_bytes());
+        out.extend_from_slice(&self.id.octets());
+        let capabilities = self.capabilities.encode();
+        let length = u8::try_from(capabilities.len()).expect("our capabilities are few");
+        if length == 0 {
+            out.push(0);
+        } else {
+            out.extend_from_slice(&[length + 2, 2, length]);
+            out.extend_from_slice(&capabilities);
+        }
+        finish(&mut out, at);
+        out
+    }
+}
+
+impl Capabilities {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        for family in &self.families {
+            out.extend_from_slice(&[1, 4]);
+            out.extend_from_slice(&afi(*family).to_be_bytes());
+            out.extend_from_slice(&[0, 1]);
+        }
+        if self.route_refresh {
+            out.extend_from_slice(&[2, 0]);
+        }
+        if self.extended_messages {
+            out.extend_from_slice(&[6, 0]);
+        }
+        if let Some(restart) = &self.restart {
+            out.extend_from_slice(&[64, 2 + 4 * restart.families.len() as u8]);
+            let flags = if restart.restarting { 0x8000 } else { 0 };
+            out.extend_from_slice(&(flags | (restart.time_s & 0x0fff)).to_be_bytes());
+            for (family, forwarding) in &restart.families {
+                out.extend_from_slice(&afi(*family).to_be_bytes());
+                out.extend_from_slice(&[1, if *forwarding { 0x80 } else { 0 }]);
+            }
+        }
+        if let Some(asn) = self.as4 {
+            out.extend_from_slice(&[65, 4]);
+            out.extend_from_slice(&asn.to_be_bytes());
+        }
+        if self.enhanced_refresh {
+            out.extend_from_slice(&[70, 0]);
+        }
+        out
+    }
+
+    fn take(&mut self, kind: u8, value: &[u8]) -> Result<(), Notification> {
+        let malformed = || Notification::new(code::OPEN, 0);
+        match kind {
+            1 => {
+                let (&[a, b, _, safi], true) = (
+                    value.first_chunk::<4>().ok_or_else(malformed)?,
+                    value.len() == 4,
+                ) else {
+                    return Err(malformed());
+                };
+                self.multiprotocol = true;
+                if let Some(family) = family(u16::from_be_bytes([a, b]), safi)
+                    && !self.families.contains(&family)
+                {
+                    self.families.push(family);
+                }
+            }
+            2 => self.route_refresh = true,
+            6 => self.extended_messages = true,
+            64 => self.restart = Some(restart(value).ok_or_else(malformed)?),
+            65 => {
+                let asn = be32(value, 0)
+                    .filter(|_| value.len() == 4)
+                    .ok_or_else(malformed)?;
+                self.as4 = Some(asn);
+            }
+            70 => self.enhanced_refresh = true,
+            // RFC 5492 §3: a capability that is not known is ignored.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn restart(value: &[u8]) -> Option<Restart> {
+    let head = be16(value, 0)?;
+    let (entries, rest) = value[2..].as_chunks::<4>();
+    if !rest.is_empty() {
+        return None;
+    }
+    let families = entries
+        .iter()
+        .filter_map(|e| {
+            Some((
+                family(u16::from_be_bytes([e[0], e[1]]), e[2])?,
+                e[3] & 0x80 != 0,
+            ))
+        })
+        .collect();
+    Some(Restart {
+        restarting: head & 0x8000 != 0,
+        time_s: head & 0x0fff,
+        families,
+    })
+}
+
+/// Optional parameters, from their length octet on, in the plain and the extended form.
+fn parameters(bytes: &[u8], into: &mut Capabilities) -> Result<(), Notification> {
+    let malformed = || Notification::new(code::OPEN, 0);
+    let (wide, mut rest) = match bytes {
+        // RFC 9072 §2.
+        [255, 255, a, b, rest @ ..] => (
+            true,
+            rest.get(..usize::from(u16::from_be_bytes([*a, *b])))
+                .ok_or_else(malformed)?,
+        ),
+        [length, rest @ ..] => (
+            false,
+            rest.get(..usize::from(*length)).ok_or_else(malformed)?,
+        ),
+        [] => return Err(malformed()),
+    };
+    while let [kind, tail @ ..] = rest {
+        let (length, head) = if wide {
+            (usize::from(be16(tail, 0).ok_or_else(malformed)?), 2)
+        } else {
+            (usize::from(*tail.first().ok_or_else(malformed)?), 1)
+        };
+        let mut value = tail.get(head..head + length).ok_or_else(malformed)?;
+        rest = &tail[head + length..];
+        if *kind != 2 {
+            return Err(Notification::new(
+                code::OPEN,
+                open_error::UNSUPPORTED_PARAMETER,
+            ));
+        }
+        while let [kind, length, tail @ ..] = value {
+            let body = tail.get(..usize::from(*length)).ok_or_else(malformed)?;
+            into.take(*kind, body)?;
+            value = &tail[body.len()..];
+        }
+        if !value.is_empty() {
+            return Err(malformed());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Open {
+        Open {
+            asn: 4_200_000_000,
+            hold_time_s: 240,
+            id: Ipv4Addr::new(10, 20, 1, 81),
+            capabilities: Capabilities {
+                families: vec![Family::Ipv4, Family::Ipv6],
+                multiprotocol: true,
+                route_refresh: true,
+                enhanced_refresh: true,
+                extended_messages: true,
+                as4: Some(4_200_000_000),
+                restart: Some(Restart {
+                    restarting: true,
+                    time_s: 120,
+                    families: vec![(Family::Ipv4, true), (Family::Ipv6, false)],
+                }),
+            },
+        }
+    }
+
+    #[test]
+    fn round_trip() {
+        let bytes = sample().encode();
+        assert_eq!(&bytes[20..22], &AS_TRANS.to_be_bytes());
+        assert_eq!(Open::decode(&bytes[19..]), Ok(sample()));
+    }
+
+    #[test]
+    fn no_capabilities_means_ipv4() {
+        let open = Open::decode(&[4, 0xfd, 0xe8, 0, 90, 10, 0, 0, 1, 0]).expect("valid");
+        assert_eq!(open.asn, 65000);
+        assert_eq!(open.capabilities.families, vec![Family::Ipv4]);
+    }
+
+    #[test]
+    fn errors_of_section_6_2() {
+        #[track_caller]
+        fn check(body: &[u8], subcode: u8) {
+            let error = Open::decode(body).expect_err("malformed");
+            assert_eq!((error.code, error.subcode), (2, subcode), "{body:?}");
+        }
+        check(&[3, 0xfd, 0xe8, 0, 90, 10, 0, 0, 1, 0], 1);
+        check(&[4, 0, 0, 0, 90, 10, 0, 0, 1, 0], 2);
+        check(&[4, 0xfd, 0xe8, 0, 90, 0, 0, 0, 0, 0], 3);
+        check(&[4, 0xfd, 0xe8, 0, 90, 10, 0, 0, 1, 2, 1, 0], 4);
+        check(&[4, 0xfd, 0xe8, 0, 2, 10, 0, 0, 1, 0], 6);
+        // Lengths that run over the end.
+        check(&[4, 0xfd, 0xe8, 0, 90, 10, 0, 0, 1, 9], 0);
+        check(&[4, 0xfd, 0xe8, 0, 90, 10, 0, 0, 1, 2, 2, 5], 0);
+        check(&[4, 0xfd, 0xe8, 0, 90, 10, 0, 0, 1, 4, 2, 2, 1, 9], 0);
+        check(&[4, 0xfd, 0xe8, 0, 90, 10, 0, 0, 1, 5, 2, 3, 65, 1, 0], 0);
+    }
+
+    #[test]
+    fn extended_optional_parameters() {
+        let body = [
+            4, 0xfd, 0xe8, 0, 90, 10, 0, 0, 1, 255, 255, 0, 9, 2, 0, 6, 1, 4, 0, 2, 0, 1,
+        ];
+        let open = Open::decode(&body).expect("RFC 9072 form");
+        assert_eq!(open.capabilities.families, vec![Family::Ipv6]);
+    }
+}

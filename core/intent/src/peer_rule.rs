@@ -1,0 +1,230 @@
+//! A BGPPeer, read once into types.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use resource::Selector;
+use resource::kinds::{BgpPeer, BgpPeerSpec, parse_go_duration};
+
+use crate::cluster::{Cluster, NodeView};
+use crate::{NextHop, Reason, Refusal};
+
+/// The nodes that have the peering.
+pub enum Scope {
+    /// Every node: the peer is global.
+    All,
+    /// The node of this name.
+    Node(String),
+    /// The nodes that match.
+    Nodes(Selector),
+}
+
+/// Whom they peer with.
+pub enum Target {
+    /// One address; without a port it is the node's own, or 179.
+    Address {
+        /// The address.
+        address: IpAddr,
+        /// As written.
+        port: Option<u16>,
+        /// Its AS.
+        asn: u32,
+    },
+    /// The nodes that match.
+    Nodes(Selector),
+}
+
+/// One BGPPeer.
+pub struct PeerRule<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Who has it.
+    pub scope: Scope,
+    /// With whom.
+    pub target: Target,
+    /// Auto, Self or Keep.
+    pub next_hop: NextHop,
+    /// Deprecated form of Keep, for eBGP only.
+    pub keep_on_ebgp: bool,
+    /// Bind to the node's address.
+    pub source_node_ip: bool,
+    /// Graceful restart time asked for.
+    pub restart_time: Option<Duration>,
+    /// Keepalive interval asked for.
+    pub keepalive: Option<Duration>,
+    /// GTSM hops.
+    pub ttl_hops: Option<u8>,
+    /// Own AS on this session; only for a peer by address.
+    pub local_as: Option<u32>,
+    /// How often the own AS may be in a received path; only for a peer by address.
+    pub allow_own_as: u8,
+    /// Whether the peer gets a session back without a BGPPeer of its own.
+    pub reverse: bool,
+}
+
+impl<'a> PeerRule<'a> {
+    /// Reads a BGPPeer; `None` when it names no peer at all, which Calico allows.
+    pub fn read(peer: &'a BgpPeer) -> Result<Option<PeerRule<'a>>, Refusal> {
+        let spec = &peer.spec;
+        let name = peer.metadata.name.as_str();
+        let selector = |field: &str, text: &str| {
+            Selector::parse(text).map_err(|error| {
+                let at = format!("BGPPeer({name}) spec.{field}");
+                Refusal::new(Reason::SelectorInvalid, at, format!("'{text}': {error}"))
+            })
+        };
+        if let Some(refusal) = unsupported(name, spec) {
+            return Err(refusal);
+        }
+        let target = if !spec.peer_selector.is_empty() {
+            Target::Nodes(selector("peerSelector", &spec.peer_selector)?)
+        } else if !spec.peer_ip.is_empty() {
+            address_target(name, spec)?
+        } else {
+            return Ok(None);
+        };
+        let by_address = matches!(target, Target::Address { .. });
+        let scope = match (spec.node.as_str(), spec.node_selector.as_str()) {
+            ("", "") => Scope::All,
+            ("", text) => Scope::Nodes(selector("nodeSelector", text)?),
+            (node, _) => Scope::Node(node.to_string()),
+        };
+        Ok(Some(PeerRule {
+            name,
+            scope,
+            target,
+            next_hop: match spec.next_hop_mode.as_deref() {
+                None | Some("Auto") => NextHop::Auto,
+                Some("Self") => NextHop::SelfAddress,
+                Some("Keep") => NextHop::Keep,
+                Some(other) => return Err(bad_field(name, "nextHopMode", other)),
+            },
+            keep_on_ebgp: spec.keep_original_next_hop,
+            source_node_ip: match spec.source_address.as_deref() {
+                None | Some("UseNodeIP") => true,
+                Some("None") => false,
+                Some(other) => return Err(bad_field(name, "sourceAddress", other)),
+            },
+            restart_time: duration(name, "maxRestartTime", spec.max_restart_time.as_deref())?,
+            keepalive: duration(name, "keepaliveTime", spec.keepalive_time.as_deref())?,
+            ttl_hops: spec.ttl_security.filter(|hops| *hops > 0),
+            local_as: spec.local_as_number.filter(|asn| by_address && *asn != 0),
+            allow_own_as: spec
+                .num_allowed_local_as_numbers
+                .filter(|_| by_address)
+                .map_or(0, |count| u8::try_from(count.max(0)).unwrap_or(u8::MAX)),
+            reverse: match spec.reverse_peering.as_deref() {
+                None | Some("Auto") => true,
+                Some("Manual") => false,
+                Some(other) => return Err(bad_field(name, "reversePeering", other)),
+            },
+        }))
+    }
+
+    /// True for a peering that every node has.
+    pub fn is_global(&self) -> bool {
+        matches!(self.scope, Scope::All)
+    }
+
+    /// Whether `node` has this peering.
+    pub fn covers(&self, node: &NodeView) -> bool {
+        match &self.scope {
+            Scope::All => true,
+            Scope::Node(name) => *name == node.name,
+            Scope::Nodes(selector) => selector.matches(&node.labels),
+        }
+    }
+
+    /// Whether `node` is one that the others get a session with. By address, its AS and port must agree too.
+    pub fn targets(&self, node: &NodeView) -> bool {
+        match &self.target {
+            Target::Nodes(selector) => selector.matches(&node.labels),
+            Target::Address { address, port, asn } => {
+                node.address_like(*address) == Some(*address)
+                    && node.asn == *asn
+                    && port.is_none_or(|port| port == node.port)
+            }
+        }
+    }
+
+    /// The node behind an address target, if it is one of ours.
+    pub fn target_node<'c>(&self, cluster: &'c Cluster) -> Option<&'c NodeView> {
+        cluster.nodes.values().find(|node| self.targets(node))
+    }
+}
+
+fn address_target(name: &str, spec: &BgpPeerSpec) -> Result<Target, Refusal> {
+    let text = &spec.peer_ip;
+    let parsed = text
+        .parse::<IpAddr>()
+        .map(|address| (address, None))
+        .or_else(|_| {
+            text.parse::<SocketAddr>()
+                .map(|both| (both.ip(), Some(both.port())))
+        });
+    let Ok((address, port)) = parsed else {
+        let at = format!("BGPPeer({name}) spec.peerIP");
+        return Err(Refusal::new(
+            Reason::PeerIpInvalid,
+            at,
+            format!("'{text}' is no address"),
+        ));
+    };
+    match spec.as_number.filter(|asn| *asn != 0) {
+        Some(asn) => Ok(Target::Address { address, port, asn }),
+        None => {
+            let at = format!("BGPPeer({name}) spec.asNumber");
+            Err(Refusal::new(
+                Reason::PeerAsMissing,
+                at,
+                format!("no AS for the peer {text}"),
+            ))
+        }
+    }
+}
+
+fn bad_field(name: &str, field: &str, value: &str) -> Refusal {
+    let at = format!("BGPPeer({name}) spec.{field}");
+    Refusal::new(
+        Reason::PeerFieldInvalid,
+        at,
+        format!("'{value}' is not known"),
+    )
+}
+
+/// A Go duration, rounded to whole seconds as Calico does; zero means the default.
+pub(crate) fn seconds(text: &str) -> Option<Duration> {
+    let value = parse_go_duration(text).ok()?;
+    Some(Duration::from_secs(
+        value.as_secs() + u64::from(value.subsec_millis() >= 500),
+    ))
+}
+
+fn duration(name: &str, field: &str, text: Option<&str>) -> Result<Option<Duration>, Refusal> {
+    let Some(text) = text else { return Ok(None) };
+    match seconds(text) {
+        Some(value) => Ok(Some(value).filter(|value| !value.is_zero())),
+        None => Err(bad_field(name, field, text)),
+    }
+}
+
+/// Fields that change what a session means and are not done here: half of what was asked for is not it.
+fn unsupported(name: &str, spec: &BgpPeerSpec) -> Option<Refusal> {
+    let field = if spec.password.is_some() {
+        "password"
+    } else if !spec.filters.is_empty() {
+        "filters"
+    } else if !spec.local_workload_selector.is_empty() {
+        "localWorkloadSelector"
+    } else if !spec.reachable_by.is_empty() {
+        "reachableBy"
+    } else {
+        return None;
+    };
+    let at = format!("BGPPeer({name}) spec.{field}");
+    Some(Refusal::new(
+        Reason::FieldNotSupported,
+        at,
+        "this version cannot do it, so there is no session",
+    ))
+}

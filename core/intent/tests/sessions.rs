@@ -1,0 +1,672 @@
+//! Sessions, exports and blocks of whole clusters, as Calico's confd renders them and as the how-to shows them.
+
+use intent::{ExportRule, Intent, Reason, Resources, compute};
+use resource::kinds::{
+    BgpConfiguration, BgpConfigurationSpec, BgpPeer, BgpPeerSpec, CidrBlock, IpPool, IpPoolSpec,
+    Node, NodeBgpSpec, NodeSpec, WorkloadEndpoint, WorkloadEndpointSpec,
+};
+use resource::{Change, Entry, Key, Metadata, Object, Spec};
+
+/// A store's content, built line by line.
+#[derive(Clone, Default)]
+struct World {
+    entries: Vec<Entry>,
+}
+
+impl World {
+    fn entry(mut self, key: Key, value: impl Into<String>) -> World {
+        let revision = self.entries.len() as u64 + 1;
+        self.entries.push(Entry {
+            key,
+            value: value.into(),
+            revision,
+        });
+        self
+    }
+
+    fn object<S: Spec>(self, object: Object<S>) -> World {
+        self.entry(object.key(), object.to_stored())
+    }
+
+    fn node(self, name: &str, address: &str, reflector: bool) -> World {
+        self.node_with(name, address, reflector, |_| {})
+    }
+
+    fn node_with(
+        self,
+        name: &str,
+        address: &str,
+        reflector: bool,
+        set: impl FnOnce(&mut NodeBgpSpec),
+    ) -> World {
+        let mut node = Node::new(Metadata::named(name), NodeSpec::default());
+        let mut bgp = NodeBgpSpec {
+            ipv4_address: address.into(),
+            ..Default::default()
+        };
+        if reflector {
+            bgp.route_reflector_cluster_id = "244.0.0.1".into();
+            node.metadata
+                .labels
+                .insert("route-reflector".into(), "true".into());
+        }
+        set(&mut bgp);
+        node.spec.bgp = Some(bgp);
+        self.object(node)
+    }
+
+    fn mesh(self, enabled: bool) -> World {
+        self.settings(|s| s.node_to_node_mesh_enabled = Some(enabled))
+    }
+
+    fn settings(self, set: impl FnOnce(&mut BgpConfigurationSpec)) -> World {
+        let mut spec = BgpConfigurationSpec::default();
+        set(&mut spec);
+        self.object(BgpConfiguration::new(Metadata::named("default"), spec))
+    }
+
+    fn peer(self, name: &str, set: impl FnOnce(&mut BgpPeerSpec)) -> World {
+        let mut spec = BgpPeerSpec::default();
+        set(&mut spec);
+        self.object(BgpPeer::new(Metadata::named(name), spec))
+    }
+
+    fn selectors(self, name: &str, nodes: &str, peers: &str) -> World {
+        self.peer(name, |s| {
+            s.node_selector = nodes.into();
+            s.peer_selector = peers.into();
+        })
+    }
+
+    fn pool(self, name: &str, cidr: &str, set: impl FnOnce(&mut IpPoolSpec)) -> World {
+        let mut spec = IpPoolSpec {
+            cidr: cidr.into(),
+            ..Default::default()
+        };
+        set(&mut spec);
+        self.object(IpPool::new(Metadata::named(name), spec))
+    }
+
+    fn block(self, host: &str, cidr: &str, state: &str) -> World {
+        let key = Key::BlockAffinity {
+            host: host.into(),
+            cidr: cidr.parse().expect("a CIDR"),
+        };
+        self.entry(key, format!(r#"{{"state":"{state}","deleted":false}}"#))
+    }
+
+    fn workload(self, node: &str, name: &str, address: &str) -> World {
+        let spec = WorkloadEndpointSpec {
+            node: node.into(),
+            interface_name: format!("cali{name}"),
+            ip_networks: vec![address.into()],
+            ..Default::default()
+        };
+        self.object(WorkloadEndpoint::new(
+            Metadata::namespaced("default", name),
+            spec,
+        ))
+    }
+
+    fn resources(&self) -> Resources {
+        let mut resources = Resources::default();
+        for entry in &self.entries {
+            resources.put(entry);
+        }
+        resources
+    }
+
+    /// The intent, which must not depend on the way in which the resources came.
+    fn intent(&self, node: &str) -> Intent {
+        let straight = compute(&self.resources(), node);
+        let mut reversed = Resources::default();
+        for entry in self.entries.iter().rev() {
+            reversed.put(entry);
+        }
+        assert_eq!(compute(&reversed, node), straight, "reversed");
+        let mut detour = self.resources();
+        for entry in &self.entries {
+            detour.apply(&Change::Delete {
+                key: entry.key.clone(),
+                revision: 0,
+            });
+        }
+        assert_eq!(detour, Resources::default(), "all deleted");
+        for entry in &self.entries {
+            let broken = Entry {
+                value: "{".into(),
+                ..entry.clone()
+            };
+            detour.apply(&Change::Put(broken));
+            detour.apply(&Change::Put(entry.clone()));
+        }
+        assert_eq!(
+            compute(&detour, node),
+            straight,
+            "deleted, broken and put again"
+        );
+        straight
+    }
+
+    /// One line a session.
+    #[track_caller]
+    fn check(&self, node: &str, expected: &[&str]) {
+        let intent = self.intent(node);
+        let lines: Vec<String> = intent.bgp.sessions.iter().map(line).collect();
+        assert_eq!(lines, expected, "sessions of {node}");
+    }
+
+    #[track_caller]
+    fn check_reasons(&self, node: &str, expected: &[Reason]) {
+        let intent = self.intent(node);
+        let reasons: Vec<Reason> = intent.refusals.iter().map(|r| r.reason).collect();
+        assert_eq!(reasons, expected, "{:#?}", intent.refusals);
+    }
+}
+
+fn line(session: &intent::Session) -> String {
+    let mut line = format!("{} as {}", session.name, session.remote_as);
+    if let Some(source) = session.source {
+        line += &format!(" source {source}");
+    }
+    if session.passive {
+        line += " passive";
+    }
+    if let Some(cluster) = session.rr_client {
+        line += &format!(" client {cluster}");
+    }
+    line
+}
+
+/// The five nodes behind the captured confd configurations.
+fn five() -> World {
+    World::default()
+        .node("node-1", "10.0.0.1/24", true)
+        .node("node-2", "10.0.0.2/24", true)
+        .node("node-3", "10.0.0.3/24", false)
+        .node("node-4", "10.0.1.4/24", false)
+        .node("node-5", "10.0.1.5", false)
+        .pool("my-pool", "10.244.0.0/16", |_| {})
+        .block("node-3", "10.244.3.0/26", "confirmed")
+}
+
+#[test]
+fn confd_mesh() {
+    let world = five().mesh(true);
+    world.check("node-1", &[]);
+    world.check(
+        "node-3",
+        &[
+            "Mesh_10_0_1_4 as 64512 source 10.0.0.3 passive",
+            "Mesh_10_0_1_5 as 64512 source 10.0.0.3 passive",
+        ],
+    );
+    world.check(
+        "node-4",
+        &[
+            "Mesh_10_0_0_3 as 64512 source 10.0.1.4",
+            "Mesh_10_0_1_5 as 64512 source 10.0.1.4 passive",
+        ],
+    );
+}
+
+fn reflectors() -> World {
+    five()
+        .mesh(false)
+        .selectors(
+            "peer-with-route-reflectors",
+            "!has(route-reflector)",
+            "route-reflector == 'true'",
+        )
+        .selectors("rrs-to-rrs", "has(route-reflector)", "has(route-reflector)")
+        .peer("global-tor", |s| {
+            s.peer_ip = "192.0.2.1".into();
+            s.as_number = Some(65001);
+        })
+}
+
+#[test]
+fn confd_route_reflectors() {
+    let world = reflectors();
+    world.check(
+        "node-1",
+        &[
+            "Node_10_0_0_2 as 64512 source 10.0.0.1",
+            "Node_10_0_0_3 as 64512 source 10.0.0.1 client 244.0.0.1",
+            "Node_10_0_1_4 as 64512 source 10.0.0.1 client 244.0.0.1",
+            "Node_10_0_1_5 as 64512 source 10.0.0.1 client 244.0.0.1",
+            "Global_192_0_2_1 as 65001 source 10.0.0.1",
+        ],
+    );
+    world.check(
+        "node-3",
+        &[
+            "Node_10_0_0_1 as 64512 source 10.0.0.3",
+            "Node_10_0_0_2 as 64512 source 10.0.0.3",
+            "Global_192_0_2_1 as 65001 source 10.0.0.3",
+        ],
+    );
+    world.check_reasons("node-3", &[]);
+}
+
+#[test]
+fn confd_export() {
+    let intent = reflectors().intent("node-3");
+    let block = "10.244.3.0/26".parse().expect("a CIDR");
+    let pool = "10.244.0.0/16".parse().expect("a CIDR");
+    assert_eq!(
+        intent.bgp.export,
+        [ExportRule::OwnBlock(block), ExportRule::Pool(pool)]
+    );
+    assert_eq!(intent.bgp.origins, [block].into());
+    let other = reflectors().intent("node-1");
+    assert_eq!(other.bgp.export, [ExportRule::Pool(pool)]);
+    assert!(other.bgp.origins.is_empty());
+    assert_eq!(
+        other.remote_blocks.get(&block).map(String::as_str),
+        Some("node-3")
+    );
+}
+
+/// The how-to's nodes as its `calicoctl node status` shows them.
+#[test]
+fn howto_reflectors() {
+    let mut world = World::default().mesh(false);
+    for host in 81..=85 {
+        let name = format!("ip-10-20-1-{host}");
+        world = world.node(&name, &format!("10.20.1.{host}/23"), host <= 83);
+    }
+    let world = world
+        .selectors(
+            "peer-with-route-reflectors",
+            "!has(route-reflector)",
+            "route-reflector == 'true'",
+        )
+        .selectors(
+            "rrs-to-rrs",
+            "route-reflector == 'true'",
+            "route-reflector == 'true'",
+        );
+    world.check(
+        "ip-10-20-1-81",
+        &[
+            "Node_10_20_1_82 as 64512 source 10.20.1.81",
+            "Node_10_20_1_83 as 64512 source 10.20.1.81",
+            "Node_10_20_1_84 as 64512 source 10.20.1.81 client 244.0.0.1",
+            "Node_10_20_1_85 as 64512 source 10.20.1.81 client 244.0.0.1",
+        ],
+    );
+    world.check(
+        "ip-10-20-1-84",
+        &[
+            "Node_10_20_1_81 as 64512 source 10.20.1.84",
+            "Node_10_20_1_82 as 64512 source 10.20.1.84",
+            "Node_10_20_1_83 as 64512 source 10.20.1.84",
+        ],
+    );
+}
+
+fn pair() -> World {
+    World::default()
+        .mesh(false)
+        .node("a", "10.0.0.9/24", false)
+        .node("b", "10.0.0.10/24", false)
+}
+
+#[test]
+fn the_greater_text_is_waited_for() {
+    // 10.0.0.9 > 10.0.0.10 as text.
+    let world = World::default()
+        .node("a", "10.0.0.9/24", false)
+        .node("b", "10.0.0.10/24", false);
+    world.check("a", &["Mesh_10_0_0_10 as 64512 source 10.0.0.9"]);
+    world.check("b", &["Mesh_10_0_0_9 as 64512 source 10.0.0.10 passive"]);
+}
+
+#[test]
+fn a_peer_by_address() {
+    let tor = |set: fn(&mut BgpPeerSpec)| {
+        pair().peer("tor", |s| {
+            s.peer_ip = "192.0.2.2:1790".into();
+            s.as_number = Some(65546);
+            set(s);
+        })
+    };
+    let world = tor(|s| s.node = "a".into());
+    world.check("a", &["Node_192_0_2_2_port_1790 as 65546 source 10.0.0.9"]);
+    world.check("b", &[]);
+    tor(|_| {}).check(
+        "b",
+        &["Global_192_0_2_2_port_1790 as 65546 source 10.0.0.10"],
+    );
+    tor(|s| s.source_address = Some("None".into()))
+        .check("b", &["Global_192_0_2_2_port_1790 as 65546"]);
+    let session = tor(|s| {
+        s.keep_original_next_hop = true;
+        s.max_restart_time = Some("1m30s".into());
+        s.keepalive_time = Some("20s".into());
+        s.ttl_security = Some(1);
+    })
+    .intent("a")
+    .bgp
+    .sessions
+    .remove(0);
+    assert_eq!(session.next_hop, intent::NextHop::Keep);
+    assert_eq!(session.restart_time.map(|d| d.as_secs()), Some(90));
+    assert_eq!(session.keepalive.map(|d| d.as_secs()), Some(20));
+    assert_eq!(session.ttl_hops, Some(1));
+}
+
+#[test]
+fn a_global_peer_that_is_a_node_gets_the_way_back_and_one_side_waits() {
+    let world = pair().peer("b-for-all", |s| {
+        s.peer_ip = "10.0.0.10".into();
+        s.as_number = Some(64512);
+    });
+    world.check("a", &["Global_10_0_0_10 as 64512 source 10.0.0.9"]);
+    world.check("b", &["Node_10_0_0_9 as 64512 source 10.0.0.10"]);
+    let other_as = pair().peer("b-for-all", |s| {
+        s.peer_ip = "10.0.0.10".into();
+        s.as_number = Some(64999);
+    });
+    other_as.check("b", &[]);
+    let world = pair().peer("a-for-all", |s| {
+        s.peer_ip = "10.0.0.9".into();
+        s.as_number = Some(64512);
+    });
+    world.check("b", &["Global_10_0_0_9 as 64512 source 10.0.0.10 passive"]);
+}
+
+#[test]
+fn reverse_peering_can_be_off() {
+    let world = |reverse: Option<&str>| {
+        let reverse = reverse.map(String::from);
+        pair().peer("a-to-b", |s| {
+            s.node = "a".into();
+            s.peer_selector = "all()".into();
+            s.reverse_peering = reverse;
+        })
+    };
+    world(None).check("b", &["Node_10_0_0_9 as 64512 source 10.0.0.10"]);
+    world(Some("Manual")).check("b", &[]);
+    world(Some("Manual")).check("a", &["Node_10_0_0_10 as 64512 source 10.0.0.9"]);
+}
+
+#[test]
+fn different_clusters_are_clients_of_each_other() {
+    let world = World::default()
+        .mesh(false)
+        .node("a", "10.0.0.1/24", true)
+        .node_with("b", "10.0.0.2/24", true, |b| {
+            b.route_reflector_cluster_id = "244.0.0.2".into()
+        })
+        .selectors("rrs", "has(route-reflector)", "has(route-reflector)");
+    world.check(
+        "a",
+        &["Node_10_0_0_2 as 64512 source 10.0.0.1 client 244.0.0.1"],
+    );
+    world.check(
+        "b",
+        &["Node_10_0_0_1 as 64512 source 10.0.0.2 client 244.0.0.2"],
+    );
+}
+
+#[test]
+fn an_external_peer_in_our_as_is_a_client() {
+    let world = reflectors().peer("vm", |s| {
+        s.peer_ip = "10.0.0.200".into();
+        s.as_number = Some(64512);
+        s.node_selector = "has(route-reflector)".into();
+    });
+    let intent = world.intent("node-1");
+    let session = intent
+        .bgp
+        .sessions
+        .iter()
+        .find(|s| s.name == "Node_10_0_0_200")
+        .expect("a session");
+    assert_eq!(session.rr_client, Some([244, 0, 0, 1].into()));
+}
+
+#[test]
+fn own_as_and_ports_of_nodes() {
+    let world = World::default()
+        .settings(|s| {
+            s.as_number = Some(64600);
+            s.listen_port = Some(1179);
+        })
+        .node("a", "10.0.0.1/24", false)
+        .node_with("b", "10.0.0.2/24", false, |b| b.as_number = Some(64700))
+        .object(BgpConfiguration::new(
+            Metadata::named("node.b"),
+            BgpConfigurationSpec {
+                listen_port: Some(2179),
+                ..Default::default()
+            },
+        ));
+    world.check(
+        "a",
+        &["Mesh_10_0_0_2_port_2179 as 64700 source 10.0.0.1 passive"],
+    );
+    world.check("b", &["Mesh_10_0_0_1_port_1179 as 64600 source 10.0.0.2"]);
+}
+
+#[test]
+fn where_a_node_listens() {
+    let listen = |mode: Option<&str>| {
+        let mode = mode.map(String::from);
+        let world = World::default().settings(|s| s.bind_mode = mode).node_with(
+            "a",
+            "10.0.0.1/24",
+            false,
+            |b| b.ipv6_address = "fd00::1/64".into(),
+        );
+        let listen = world.intent("a").bgp.listen;
+        listen.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(listen(None), ["0.0.0.0:179", "[::]:179"]);
+    assert_eq!(listen(Some("NodeIP")), ["10.0.0.1:179", "[fd00::1]:179"]);
+}
+
+#[test]
+fn two_families() {
+    let v6 = |address: &'static str| move |b: &mut NodeBgpSpec| b.ipv6_address = address.into();
+    let world = World::default()
+        .node_with("a", "10.0.0.1/24", false, v6("fd00::1/64"))
+        .node_with("b", "10.0.0.2/24", false, v6("fd00::2/64"))
+        .node("c", "10.0.0.3/24", false);
+    world.check(
+        "a",
+        &[
+            "Mesh_10_0_0_2 as 64512 source 10.0.0.1 passive",
+            "Mesh_10_0_0_3 as 64512 source 10.0.0.1 passive",
+            "Mesh_fd00__2 as 64512 source fd00::1 passive",
+        ],
+    );
+}
+
+#[test]
+fn what_is_refused_has_a_name() {
+    pair().check_reasons("z", &[Reason::NodeMissing]);
+    let world = reflectors().selectors("twice", "!has(route-reflector)", "has(route-reflector)");
+    world.check_reasons(
+        "node-3",
+        &[Reason::SessionDuplicate, Reason::SessionDuplicate],
+    );
+    world.check_reasons("node-1", &[]);
+    let bad = |set: fn(&mut BgpPeerSpec)| pair().peer("bad", set);
+    bad(|s| s.peer_ip = "10.0.0".into()).check_reasons("a", &[Reason::PeerIpInvalid]);
+    bad(|s| s.peer_ip = "10.0.0.77".into()).check_reasons("a", &[Reason::PeerAsMissing]);
+    bad(|s| s.peer_selector = "has(".into()).check_reasons("a", &[Reason::SelectorInvalid]);
+    bad(|s| {
+        s.peer_ip = "fd00::7".into();
+        s.as_number = Some(1);
+    })
+    .check_reasons("a", &[Reason::FamilyWithoutAddress]);
+    bad(|s| {
+        s.peer_selector = "all()".into();
+        s.next_hop_mode = Some("Sideways".into());
+    })
+    .check_reasons("a", &[Reason::PeerFieldInvalid]);
+    bad(|s| {
+        s.peer_selector = "all()".into();
+        s.filters = vec!["f".into()];
+    })
+    .check_reasons("a", &[Reason::FieldNotSupported]);
+    bad(|_| {}).check_reasons("a", &[]);
+    let node = pair().node_with("c", "10.0.0/24", false, |b| {
+        b.route_reflector_cluster_id = "one".into()
+    });
+    node.check_reasons("b", &[Reason::NodeAddressInvalid, Reason::ClusterIdInvalid]);
+    let pools = pair()
+        .pool("p1", "10.1.0.0/16", |_| {})
+        .pool("p2", "10.1.2.0/24", |_| {})
+        .pool("p3", "x", |_| {});
+    pools.check_reasons("a", &[Reason::PoolCidrInvalid, Reason::PoolOverlap]);
+    assert_eq!(pools.intent("a").pools.keys().collect::<Vec<_>>(), ["p1"]);
+    let broken = pair().entry(Key::cluster(resource::Kind::IpPool, "p"), "{");
+    broken.check_reasons("a", &[Reason::MalformedResource]);
+    let symptoms = include_str!("../../../docs/symptoms.md");
+    for reason in Reason::ALL {
+        let name = reason.as_str();
+        assert!(
+            symptoms.contains(&format!("\n| `{name}` |")),
+            "docs/symptoms.md has no row for {name}"
+        );
+        assert!(
+            name.chars().all(|c| c.is_ascii_lowercase() || c == '-'),
+            "{name}"
+        );
+    }
+    let text = compute(&pair().resources(), "z").refusals[0].to_string();
+    assert_eq!(
+        text,
+        "node-missing: Node(z): it is not in the store. Start `selvedge node run` again, or apply a Node of this name."
+    );
+}
+
+#[test]
+fn only_confirmed_blocks_count() {
+    let world = |state: &str| {
+        pair()
+            .pool("p", "10.1.0.0/16", |_| {})
+            .block("a", "10.1.0.0/26", state)
+    };
+    assert_eq!(
+        world("confirmed").intent("a").own_blocks.len(),
+        1,
+        "control"
+    );
+    world("confirmed").check_reasons("a", &[]);
+    for state in ["pending", "pendingDeletion"] {
+        let intent = world(state).intent("a");
+        assert!(
+            intent.own_blocks.is_empty() && intent.bgp.origins.is_empty(),
+            "{state}"
+        );
+        world(state).check_reasons("a", &[Reason::AffinityNotConfirmed]);
+        assert!(world(state).intent("b").remote_blocks.is_empty(), "{state}");
+    }
+    let legacy = pair().entry(
+        Key::BlockAffinity {
+            host: "a".into(),
+            cidr: "10.1.0.0/26".parse().expect("a CIDR"),
+        },
+        "",
+    );
+    assert_eq!(
+        legacy.intent("a").own_blocks.len(),
+        1,
+        "an empty value is a confirmed affinity of old"
+    );
+    let block = |owner: &str| {
+        let cidr = "10.1.0.0/26".parse().expect("a CIDR");
+        let value = format!(
+            r#"{{"cidr":"10.1.0.0/26","affinity":"host:{owner}","allocations":[],"unallocated":[],"attributes":[]}}"#
+        );
+        world("confirmed").entry(Key::Block(cidr), value)
+    };
+    assert_eq!(block("a").intent("a").own_blocks.len(), 1, "control");
+    assert!(block("b").intent("a").own_blocks.is_empty());
+    block("b").check_reasons("a", &[Reason::BlockOfAnother]);
+}
+
+#[test]
+fn borrowed_addresses_and_service_ranges_are_originated() {
+    let world = World::default()
+        .settings(|s| {
+            s.service_cluster_ips = vec![CidrBlock {
+                cidr: "10.210.0.0/24".into(),
+            }]
+        })
+        .node("a", "10.0.0.1/24", false)
+        .pool("p", "10.1.0.0/16", |_| {})
+        .block("a", "10.1.0.0/26", "confirmed")
+        .workload("a", "own", "10.1.0.1/32")
+        .workload("a", "borrowed", "10.1.7.1/32")
+        .workload("a", "elsewhere", "192.0.2.1/32")
+        .workload("b", "other", "10.1.7.2/32");
+    let intent = world.intent("a");
+    let net = |text: &str| text.parse().expect("a CIDR");
+    let origins = [net("10.1.0.0/26"), net("10.1.7.1/32"), net("10.210.0.0/24")];
+    assert_eq!(intent.bgp.origins, origins.into());
+    assert_eq!(
+        intent.bgp.export,
+        [
+            ExportRule::OwnBlock(net("10.1.0.0/26")),
+            ExportRule::ServiceRange(net("10.210.0.0/24")),
+            ExportRule::Pool(net("10.1.0.0/16")),
+        ]
+    );
+    assert_eq!(intent.workloads.len(), 3);
+}
+
+#[test]
+fn withheld_pools_come_first() {
+    let world = pair()
+        .pool("open", "10.1.0.0/16", |_| {})
+        .pool("shut", "10.2.0.0/16", |s| s.disable_bgp_export = true);
+    let net = |text: &str| text.parse().expect("a CIDR");
+    assert_eq!(
+        world.intent("a").bgp.export,
+        [
+            ExportRule::WithheldPool(net("10.2.0.0/16")),
+            ExportRule::Pool(net("10.1.0.0/16"))
+        ]
+    );
+}
+
+#[test]
+fn cross_subnet_is_decided_by_the_next_hop() {
+    use resource::kinds::EncapMode;
+    let world = |address: &str| {
+        World::default()
+            .node("a", address, false)
+            .pool("p", "10.1.0.0/16", |s| {
+                s.ipip_mode = Some(EncapMode::CrossSubnet)
+            })
+    };
+    let needs = |address: &str, next_hop: [u8; 4]| {
+        let intent = world(address).intent("a");
+        intent.pools["p"].needs_ipip(intent.lan(), next_hop.into())
+    };
+    assert!(!needs("10.20.1.84/23", [10, 20, 0, 7]));
+    assert!(needs("10.20.1.84/23", [10, 20, 2, 7]));
+    assert!(
+        needs("10.20.1.84", [10, 20, 1, 85]),
+        "without a length nothing is near"
+    );
+    let tunnel = world("10.20.1.84/23").intent("a").ipip.expect("a tunnel");
+    assert_eq!(
+        (tunnel.address, tunnel.pools),
+        (None, vec!["p".to_string()])
+    );
+    assert!(
+        pair()
+            .pool("p", "10.1.0.0/16", |_| {})
+            .intent("a")
+            .ipip
+            .is_none(),
+        "control"
+    );
+}

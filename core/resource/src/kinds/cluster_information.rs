@@ -1,0 +1,38 @@
+//! ClusterInformation (calico-compat §1.15).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Kind, NoStatus, Object, Spec};
+
+/// The ClusterInformation, always named `default`.
+pub type ClusterInformation = Object<ClusterInformationSpec>;
+
+/// What the cluster is; written by the programs, not by people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClusterInformationSpec {
+    /// 32 hexadecimal digits.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        rename = "clusterGUID"
+    )]
+    pub cluster_guid: String,
+    /// Comma-separated words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cluster_type: String,
+    /// The version that the nodes run.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub calico_version: String,
+    /// False locks the datastore: CNI calls fail, nodes wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datastore_ready: Option<bool>,
+    /// Product variant.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub variant: String,
+}
+
+impl Spec for ClusterInformationSpec {
+    const KIND: Kind = Kind::ClusterInformation;
+    type Status = NoStatus;
+}

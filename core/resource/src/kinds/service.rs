@@ -1,0 +1,137 @@
+//! Service and EndpointSlice, in the shape that Kubernetes gives them, as far as they are read here.
+//!
+//! Their documents come from elsewhere, so unknown fields are kept out of the way rather than refused.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Kind, NoStatus, Object, Spec};
+
+/// A Service.
+pub type Service = Object<ServiceSpec>;
+/// Some endpoints of a Service. Its "spec" is the document itself but for kind, apiVersion and metadata.
+pub type EndpointSlice = Object<EndpointSliceSpec>;
+
+/// A Service's spec.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceSpec {
+    /// `ClusterIP` when absent.
+    #[serde(default, skip_serializing_if = "String::is_empty", rename = "type")]
+    pub service_type: String,
+    /// The address, or `None` for a headless service.
+    #[serde(
+        default,
+        skip_serializing_if = "String::is_empty",
+        rename = "clusterIP"
+    )]
+    pub cluster_ip: String,
+    /// All addresses, one a family.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "clusterIPs")]
+    pub cluster_ips: Vec<String>,
+    /// Its ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<ServicePort>,
+    /// The pods behind it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub selector: BTreeMap<String, String>,
+    /// `ClientIP` or `None`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub session_affinity: String,
+    /// Name outside, for type `ExternalName`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub external_name: String,
+    /// Names for endpoints that are not ready too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub publish_not_ready_addresses: bool,
+}
+
+/// One port of a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServicePort {
+    /// Required where there are several.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// `TCP` when absent.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub protocol: String,
+    /// The service's own port.
+    pub port: u16,
+    /// A number or a name; only the slices' ports decide where traffic goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_port: Option<serde_json::Value>,
+}
+
+/// An EndpointSlice's content.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointSliceSpec {
+    /// `IPv4`, `IPv6` or `FQDN`.
+    #[serde(default)]
+    pub address_type: String,
+    /// The endpoints.
+    #[serde(default)]
+    pub endpoints: Vec<Endpoint>,
+    /// The ports that all of them have.
+    #[serde(default)]
+    pub ports: Vec<EndpointPort>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// Its addresses; the first is used.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// Ready, serving, terminating.
+    #[serde(default)]
+    pub conditions: EndpointConditions,
+    /// Its name in a headless service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// The node it runs on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_name: Option<String>,
+}
+
+/// The state of an endpoint; absent `ready` means ready.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointConditions {
+    /// May take traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<bool>,
+    /// Answers, though it may be terminating.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving: Option<bool>,
+    /// On its way out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminating: Option<bool>,
+}
+
+/// A port of the endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointPort {
+    /// Matches the Service's port of that name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// `TCP` when absent.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub protocol: String,
+    /// Number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+}
+
+impl Spec for ServiceSpec {
+    const KIND: Kind = Kind::Service;
+    type Status = serde_json::Value;
+}
+
+impl Spec for EndpointSliceSpec {
+    const KIND: Kind = Kind::EndpointSlice;
+    const INLINE: bool = true;
+    type Status = NoStatus;
+}

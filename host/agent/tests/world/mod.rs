@@ -1,0 +1,324 @@
+//! Nodes on a LAN in namespaces of the test's own, on one store file; each agent is a process.
+
+#![allow(dead_code, reason = "each test file uses some of it")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use agent::{AgentConfig, Flags, Paths};
+use resource::kinds::{IpPool, IpPoolSpec, WorkloadEndpoint, WorkloadEndpointSpec};
+use resource::{Metadata, Object, Spec, Store};
+use store::{AnyStore, Datastore, block_on};
+
+const INSIDE: &str = "SELVEDGE_TEST_INSIDE";
+const AGENT: &str = "SELVEDGE_TEST_AGENT";
+
+/// Runs a test's body in user, network and mount namespaces of its own, by starting the test anew in them; in such a
+/// process that is meant to be an agent, runs the agent.
+pub fn in_own_namespaces(test: &str, body: impl FnOnce(&Path)) {
+    if std::env::var_os(AGENT).is_some() {
+        return agent_process();
+    }
+    if std::env::var_os(INSIDE).is_some() {
+        run("mount -t tmpfs none /run");
+        run("mkdir -p /run/netns");
+        run("ip link set lo up");
+        run("ip link add lan type bridge");
+        run("ip link set lan up");
+        let directory = tempfile::tempdir().expect("a directory");
+        return body(directory.path());
+    }
+    let output = Command::new("unshare")
+        .args(["-Urnm", "--pid", "--fork", "--kill-child"])
+        .arg(std::env::current_exe().expect("the test's own program"))
+        .args(["--exact", test, "--nocapture", "--test-threads=1"])
+        .env(INSIDE, test)
+        .output()
+        .expect("unshare runs");
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{test} in its namespaces:\n{text}"
+    );
+    println!("{text}");
+}
+
+fn agent_process() {
+    let env: BTreeMap<String, String> = std::env::vars().collect();
+    let directory = PathBuf::from(&env["SELVEDGE_TEST_DIRECTORY"]);
+    let mut config = AgentConfig::read(Flags::default(), &env, "host").expect("a configuration");
+    config.paths = Paths {
+        lib: directory.join("lib"),
+        run: directory.join("run"),
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_max_level(tracing::Level::DEBUG)
+        .init();
+    if let Err(error) = agent::run(&config, &store_config(&env["SELVEDGE_TEST_STORE"])) {
+        eprintln!("agent: {error:#}");
+        std::process::exit(1);
+    }
+}
+
+fn store_config(path: &str) -> store::Config {
+    let datastore = Datastore::Sqlite { path: path.into() };
+    store::Config {
+        datastore,
+        origin: "the test".to_string(),
+    }
+}
+
+/// Runs one command line, split at spaces; it must succeed.
+pub fn run(line: &str) -> String {
+    let output = attempt(line);
+    assert!(
+        output.status.success(),
+        "{line}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Runs one command line and gives what came of it.
+pub fn attempt(line: &str) -> Output {
+    let mut words = line.split_whitespace();
+    let program = words.next().expect("a program");
+    Command::new(program)
+        .args(words)
+        .output()
+        .unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+/// Waits for a condition; panics with what there is when it does not come.
+#[track_caller]
+pub fn wait_for(
+    what: &str,
+    at_most: Duration,
+    mut there: impl FnMut() -> bool,
+    state: impl Fn() -> String,
+) {
+    let start = Instant::now();
+    while !there() {
+        assert!(
+            start.elapsed() < at_most,
+            "no {what} within {at_most:?}:\n{}",
+            state()
+        );
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// The machines and the store of one test.
+pub struct World {
+    directory: PathBuf,
+    test: &'static str,
+    /// The store that all nodes share.
+    pub store: AnyStore,
+    agents: BTreeMap<String, Child>,
+}
+
+impl World {
+    pub fn new(directory: &Path, test: &'static str) -> World {
+        let path = directory.join("store.db");
+        let store = store::open(&store_config(path.to_str().expect("text"))).expect("a store");
+        World {
+            directory: directory.to_path_buf(),
+            test,
+            store,
+            agents: BTreeMap::new(),
+        }
+    }
+
+    /// A host on the LAN, by its interface `ens192`.
+    pub fn host(&self, name: &str, address: &str) {
+        run(&format!("ip netns add {name}"));
+        run(&format!(
+            "ip link add sw-{name} type veth peer name ens192 netns {name}"
+        ));
+        run(&format!("ip link set sw-{name} master lan up"));
+        run(&format!("ip -n {name} link set lo up"));
+        run(&format!("ip -n {name} address add {address} dev ens192"));
+        run(&format!("ip -n {name} link set ens192 up"));
+        // Proxy ARP answers for 169.254.1.1 only where a route leads to it.
+        run(&format!("ip -n {name} route add default via 10.20.0.1"));
+    }
+
+    pub fn directory(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// The command of a node's agent.
+    pub fn agent_command(&self, name: &str, env: &[(&str, &str)]) -> Command {
+        let directory = self.directory(name);
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", name])
+            .arg(std::env::current_exe().expect("the test's own program"))
+            .args(["--exact", self.test, "--nocapture", "--test-threads=1"])
+            .env_remove(INSIDE)
+            .env(AGENT, "1")
+            .env("NODENAME", name)
+            .env("SELVEDGE_TEST_DIRECTORY", &directory)
+            .env("SELVEDGE_TEST_STORE", self.directory.join("store.db"))
+            .env(
+                "SELVEDGE_RECORD",
+                self.directory(&format!("{name}.recording")),
+            )
+            .envs(env.iter().copied());
+        command
+    }
+
+    /// Starts a node's agent and waits until it is in sync.
+    pub fn start(&mut self, name: &str) {
+        self.spawn(name, &[]);
+        self.wait_ready(name);
+    }
+
+    /// Starts a node's agent.
+    pub fn spawn(&mut self, name: &str, env: &[(&str, &str)]) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path(name))
+            .expect("a log");
+        let child = self
+            .agent_command(name, env)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("an agent");
+        self.agents.insert(name.to_string(), child);
+    }
+
+    fn log_path(&self, name: &str) -> PathBuf {
+        self.directory(&format!("{name}.log"))
+    }
+
+    /// What the agent said so far.
+    pub fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.log_path(name)).unwrap_or_default()
+    }
+
+    #[track_caller]
+    pub fn wait_ready(&self, name: &str) {
+        let pid = self.agents[name].id();
+        let file = self.directory(name).join("run").join(agent::HEALTH_FILE);
+        let ready = || {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            text.contains("\"ready\": true") && text.contains(&format!("\"pid\": {pid},"))
+        };
+        wait_for("readiness", Duration::from_secs(40), ready, || {
+            self.log(name)
+        });
+    }
+
+    /// SIGTERM (planned) or SIGKILL, and waits for the end.
+    pub fn end(&mut self, name: &str, signal: rustix::process::Signal) {
+        let mut child = self.agents.remove(name).expect("an agent");
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, signal).expect("a signal");
+        let status = child.wait().expect("an end");
+        if signal == rustix::process::Signal::TERM {
+            assert!(status.success(), "{status}\n{}", self.log(name));
+        }
+    }
+
+    /// Writes an object.
+    pub fn create<S: Spec>(&self, object: &Object<S>) {
+        block_on(self.store.create(&object.key(), &object.to_stored())).expect("created");
+    }
+
+    pub fn pool(&self, name: &str, cidr: &str, set: impl FnOnce(&mut IpPoolSpec)) {
+        let mut spec = IpPoolSpec {
+            cidr: cidr.into(),
+            block_size: Some(26),
+            ..IpPoolSpec::default()
+        };
+        set(&mut spec);
+        self.create(&IpPool::new(Metadata::named(name), spec));
+    }
+
+    /// A block of a node's own.
+    pub fn block(&self, host: &str, cidr: &str) {
+        let cidr = cidr.parse().expect("a CIDR");
+        let key = resource::Key::BlockAffinity {
+            host: host.to_string(),
+            cidr,
+        };
+        block_on(
+            self.store
+                .create(&key, r#"{"state":"confirmed","deleted":false}"#),
+        )
+        .expect("created");
+    }
+
+    /// A pod of a node, as the CNI plugin leaves it.
+    pub fn pod(&self, node: &str, name: &str, address: &str) {
+        let interface = format!("cali{name}");
+        run(&format!("ip netns add {name}"));
+        run(&format!(
+            "ip -n {node} link add {interface} type veth peer name eth0 netns {name}"
+        ));
+        run(&format!("ip -n {node} link set {interface} up"));
+        run(&format!("ip -n {name} link set lo up"));
+        run(&format!("ip -n {name} address add {address}/32 dev eth0"));
+        run(&format!("ip -n {name} link set eth0 up"));
+        run(&format!("ip -n {name} route add 169.254.1.1 dev eth0"));
+        run(&format!(
+            "ip -n {name} route add default via 169.254.1.1 dev eth0"
+        ));
+        run(&format!(
+            "ip -n {node} route add {address} dev {interface} scope link"
+        ));
+        let shown = run(&format!("ip -n {name} -o link show eth0"));
+        let mac = shown
+            .split("link/ether ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next());
+        let spec = WorkloadEndpointSpec {
+            mac: mac.expect("a hardware address").into(),
+            node: node.into(),
+            interface_name: interface,
+            ip_networks: vec![format!("{address}/32")],
+            ..WorkloadEndpointSpec::default()
+        };
+        self.create(&WorkloadEndpoint::new(
+            Metadata::namespaced("default", name),
+            spec,
+        ));
+    }
+
+    pub fn routes(&self, host: &str) -> String {
+        run(&format!("ip -n {host} route"))
+    }
+
+    /// Waits until a host has a route, as `ip route` prints it.
+    #[track_caller]
+    pub fn wait_route(&self, host: &str, route: &str) {
+        let has = || {
+            self.routes(host)
+                .lines()
+                .any(|line| line.trim_end() == route)
+        };
+        wait_for(route, Duration::from_secs(40), has, || {
+            format!("{}\n{}", self.routes(host), self.log(host))
+        });
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for (_, mut child) in std::mem::take(&mut self.agents) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The kernel: netlink, nftables, parameters, namespaces.
+//!
+//! [`Kernel`] reads a network namespace's state into `dataplane`'s values and applies the planner's batches to it;
+//! [`Events`] says when to read again. It decides nothing: what shall be there is computed in `core/dataplane`, and what
+//! to do about an error is the caller's. It needs CAP_NET_ADMIN in its namespace and nothing more.
+//!
+//! ```no_run
+//! let mut events = linux::Events::open()?;
+//! let mut kernel = linux::Kernel::open()?;
+//! let actual = kernel.read()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod conntrack;
+mod error;
+mod events;
+mod ipip;
+mod kernel;
+mod message;
+pub mod namespace;
+pub mod netlink;
+mod nft;
+mod sysctl;
+pub mod veth;
+mod wire;
+
+pub use error::KernelError;
+pub use events::{Changes, Events};
+pub use ipip::ipip_possible;
+pub use kernel::{Applied, Kernel};
+pub use nft::NftError;

@@ -1,0 +1,486 @@
+//! The configuration file of the stand-alone speaker.
+
+use anyhow::{Context, Result, bail, ensure};
+use bgp::{
+    Action, Config, Family, Filter, GracefulRestart, NextHopMode, Origin, PeerConfig, PrefixMatch,
+    RangeConfig, Rule,
+};
+use ipnet::IpNet;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A TOML document, as written by a person.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    router_id: Ipv4Addr,
+    local_as: u32,
+    /// Where to listen; 0.0.0.0:179 and [::]:179 when left out.
+    listen: Option<Vec<SocketAddr>>,
+    /// The cluster of reflection clients; the router ID when left out.
+    cluster_id: Option<Ipv4Addr>,
+    /// The control socket.
+    #[serde(default = "default_control")]
+    control: PathBuf,
+    /// Forwarding went on while we were away: tells peers to keep our routes (RFC 4724).
+    #[serde(default)]
+    restarting: bool,
+    #[serde(default)]
+    kernel: bool,
+    #[serde(default)]
+    neighbor: Vec<NeighborEntry>,
+    #[serde(default)]
+    originate: Vec<OriginateEntry>,
+}
+
+fn default_control() -> PathBuf {
+    PathBuf::from("/var/run/selvedge/speaker.ctl")
+}
+
+/// One neighbour (`address`) or all of a prefix (`range`).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NeighborEntry {
+    address: Option<IpAddr>,
+    range: Option<IpNet>,
+    /// How many at a time, of a range.
+    limit: Option<u32>,
+    name: Option<String>,
+    #[serde(rename = "as")]
+    remote_as: u32,
+    port: Option<u16>,
+    local_as: Option<u32>,
+    source: Option<IpAddr>,
+    #[serde(default)]
+    passive: bool,
+    #[serde(default)]
+    rr_client: bool,
+    families: Option<Vec<FamilyName>>,
+    hold_time: Option<u16>,
+    keepalive: Option<u16>,
+    connect_retry: Option<u16>,
+    ttl: Option<u8>,
+    next_hop: Option<NextHopName>,
+    own_next_hop: Option<IpAddr>,
+    allow_own_as: Option<u8>,
+    /// Seconds; 0 turns it off.
+    graceful_restart: Option<u16>,
+    max_prefixes: Option<u32>,
+    import: Option<Vec<RuleEntry>>,
+    export: Option<Vec<RuleEntry>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum FamilyName {
+    Ipv4,
+    Ipv6,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum NextHopName {
+    Auto,
+    #[serde(rename = "self")]
+    SelfAddress,
+    Keep,
+}
+
+/// One filter rule; a list of rules ends with an implicit `reject`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleEntry {
+    action: ActionName,
+    prefix: Option<IpNet>,
+    ge: Option<u8>,
+    le: Option<u8>,
+    source: Option<SourceName>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ActionName {
+    Accept,
+    Reject,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SourceName {
+    Local,
+    Peers,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OriginateEntry {
+    prefix: IpNet,
+    next_hop: Option<IpAddr>,
+    local_pref: Option<u32>,
+    med: Option<u32>,
+    #[serde(default)]
+    communities: Vec<String>,
+    #[serde(default)]
+    large_communities: Vec<String>,
+}
+
+impl ConfigFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong in it, with line and column where TOML knows them.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
+        let file: ConfigFile = toml::from_str(&text)
+            .with_context(|| format!("{} is not a valid configuration", path.display()))?;
+        file.config()
+            .with_context(|| format!("{} is not valid", path.display()))?;
+        Ok(file)
+    }
+
+    /// The control socket's path.
+    pub fn control(&self) -> &Path {
+        &self.control
+    }
+
+    /// What the machine is to do.
+    ///
+    /// # Errors
+    /// Says which entry contradicts itself or another one.
+    pub fn config(&self) -> Result<Config> {
+        ensure!(self.local_as != 0, "local_as must not be 0");
+        ensure!(
+            !self.router_id.is_unspecified(),
+            "router_id must not be 0.0.0.0"
+        );
+        ensure!(
+            !self.kernel,
+            "kernel = true: the stand-alone speaker does not install routes; leave it out"
+        );
+        let mut config = Config::new(self.local_as.into(), self.router_id);
+        config.listen = self.listen.clone().unwrap_or_else(|| {
+            let port = 179;
+            vec![
+                SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+                SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)),
+            ]
+        });
+        config.restarting = self.restarting;
+        config.report_routes = false;
+        for entry in &self.neighbor {
+            let peer = self.peer(entry)?;
+            match (entry.address, entry.range) {
+                (Some(_), None) => config.peers.push(peer),
+                (None, Some(prefix)) => config.ranges.push(RangeConfig {
+                    prefix,
+                    template: peer,
+                    limit: entry.limit.unwrap_or(1000),
+                }),
+                _ => bail!("neighbor: give either `address` or `range`"),
+            }
+        }
+        let mut names = BTreeSet::new();
+        let mut remotes = BTreeSet::new();
+        for peer in &config.peers {
+            ensure!(
+                names.insert(&peer.name),
+                "two neighbors are called {}",
+                peer.name
+            );
+            ensure!(
+                remotes.insert(peer.remote),
+                "two neighbors have the address {}",
+                peer.remote
+            );
+        }
+        for entry in &self.originate {
+            let origin = entry
+                .origin()
+                .with_context(|| format!("originate {}", entry.prefix))?;
+            let twice = config
+                .origins
+                .insert(entry.prefix.trunc(), origin)
+                .is_some();
+            ensure!(!twice, "originate: {} is there twice", entry.prefix);
+        }
+        Ok(config)
+    }
+
+    fn peer(&self, entry: &NeighborEntry) -> Result<PeerConfig> {
+        let address = entry.address.or(entry.range.map(|range| range.addr()));
+        let address = address.context("neighbor: give `address` or `range`")?;
+        let name = entry.name.clone().unwrap_or_else(|| match entry.range {
+            Some(range) => format!("range_{}_{}", range.addr(), range.prefix_len()),
+            None => format!("neighbor_{address}"),
+        });
+        let what = name.clone();
+        let mut peer = PeerConfig::new(name, address, entry.remote_as.into());
+        ensure!(entry.remote_as != 0, "{what}: as must not be 0");
+        let local_as = entry.local_as.unwrap_or(self.local_as);
+        ensure!(
+            !entry.rr_client || local_as == entry.remote_as,
+            "{what}: rr_client is for neighbors in our own AS {local_as}"
+        );
+        peer.remote.set_port(entry.port.unwrap_or(179));
+        peer.local_as = entry.local_as.map(Into::into);
+        peer.source = entry.source;
+        peer.passive = entry.passive || entry.range.is_some();
+        peer.rr_client = entry
+            .rr_client
+            .then(|| self.cluster_id.unwrap_or(self.router_id));
+        if let Some(families) = &entry.families {
+            ensure!(
+                !families.is_empty(),
+                "{what}: families must name at least one"
+            );
+            peer.families = families.iter().map(|name| name.family()).collect();
+        }
+        if let Some(hold) = entry.hold_time {
+            ensure!(
+                hold == 0 || hold >= 3,
+                "{what}: hold_time is 0 or at least 3 (seconds)"
+            );
+            peer.hold_time = seconds(hold);
+        }
+        peer.keepalive = entry.keepalive.map(seconds);
+        peer.connect_retry = entry.connect_retry.map_or(peer.connect_retry, seconds);
+        ensure!(
+            !peer.connect_retry.is_zero(),
+            "{what}: connect_retry must not be 0"
+        );
+        peer.ttl = entry.ttl.unwrap_or(peer.ttl);
+        peer.next_hop = entry.next_hop.map_or(NextHopMode::Auto, NextHopName::mode);
+        peer.own_next_hop = entry.own_next_hop;
+        peer.allow_own_as = entry.allow_own_as.unwrap_or(0);
+        if let Some(time) = entry.graceful_restart {
+            ensure!(
+                time <= 4095,
+                "{what}: graceful_restart is at most 4095 (seconds)"
+            );
+            let restart = GracefulRestart {
+                restart_time: seconds(time),
+                ..Default::default()
+            };
+            peer.graceful_restart = (time > 0).then_some(restart);
+        }
+        peer.max_prefixes = entry.max_prefixes;
+        peer.import = filter(entry.import.as_deref()).with_context(|| format!("{what}: import"))?;
+        peer.export = filter(entry.export.as_deref()).with_context(|| format!("{what}: export"))?;
+        Ok(peer)
+    }
+}
+
+fn seconds(count: u16) -> Duration {
+    Duration::from_secs(u64::from(count))
+}
+
+impl FamilyName {
+    fn family(self) -> Family {
+        match self {
+            FamilyName::Ipv4 => Family::Ipv4,
+            FamilyName::Ipv6 => Family::Ipv6,
+        }
+    }
+}
+
+impl NextHopName {
+    fn mode(self) -> NextHopMode {
+        match self {
+            NextHopName::Auto => NextHopMode::Auto,
+            NextHopName::SelfAddress => NextHopMode::SelfAddress,
+            NextHopName::Keep => NextHopMode::Keep,
+        }
+    }
+}
+
+fn filter(rules: Option<&[RuleEntry]>) -> Result<Filter> {
+    let Some(rules) = rules else {
+        return Ok(Filter::accept_all());
+    };
+    let rules = rules.iter().map(RuleEntry::rule).collect::<Result<_>>()?;
+    Ok(Filter {
+        rules,
+        otherwise: Action::Reject,
+    })
+}
+
+impl RuleEntry {
+    fn rule(&self) -> Result<Rule> {
+        let prefix = match self.prefix {
+            Some(prefix) => {
+                let length = prefix.prefix_len();
+                let ge = self.ge.unwrap_or(length);
+                let le = self.le.unwrap_or(if self.ge.is_some() {
+                    prefix.max_prefix_len()
+                } else {
+                    length
+                });
+                ensure!(
+                    length <= ge && ge <= le && le <= prefix.max_prefix_len(),
+                    "{prefix}: wanted {length} <= ge <= le <= {}, got ge {ge}, le {le}",
+                    prefix.max_prefix_len()
+                );
+                Some(PrefixMatch {
+                    prefix: prefix.trunc(),
+                    ge,
+                    le,
+                    negate: false,
+                })
+            }
+            None => {
+                ensure!(
+                    self.ge.is_none() && self.le.is_none(),
+                    "ge and le need a prefix"
+                );
+                None
+            }
+        };
+        Ok(Rule {
+            prefix,
+            source: self.source.map(|source| match source {
+                SourceName::Local => bgp::Source::Local,
+                SourceName::Peers => bgp::Source::Peers,
+            }),
+            action: match self.action {
+                ActionName::Accept => Action::Accept,
+                ActionName::Reject => Action::Reject,
+            },
+        })
+    }
+}
+
+impl OriginateEntry {
+    fn origin(&self) -> Result<Origin> {
+        let parts = |text: &str| -> Result<Vec<u32>> {
+            let parse = |part: &str| part.parse::<u32>();
+            text.split(':')
+                .map(parse)
+                .collect::<Result<_, _>>()
+                .with_context(|| format!("community {text}"))
+        };
+        let mut communities = Vec::new();
+        for text in &self.communities {
+            match parts(text)?[..] {
+                [a, b] if a <= 0xffff && b <= 0xffff => communities.push(a << 16 | b),
+                _ => bail!("community {text}: wanted two numbers up to 65535, as in 64512:7"),
+            }
+        }
+        let mut large_communities = Vec::new();
+        for text in &self.large_communities {
+            match parts(text)?[..] {
+                [a, b, c] => large_communities.push([a, b, c]),
+                _ => bail!("large community {text}: wanted three numbers, as in 64512:7:9"),
+            }
+        }
+        Ok(Origin {
+            local_pref: self.local_pref,
+            med: self.med,
+            communities,
+            large_communities,
+            next_hop: self.next_hop,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config> {
+        toml::from_str::<ConfigFile>(text)?.config()
+    }
+
+    #[test]
+    fn reflector() {
+        let config = read(
+            r#"
+            router_id = "10.20.1.81"
+            local_as = 64512
+            listen = ["10.20.1.81:1179"]
+            cluster_id = "244.0.0.1"
+            [[neighbor]]
+            address = "10.20.1.84"
+            as = 64512
+            rr_client = true
+            hold_time = 9
+            families = ["ipv4"]
+            export = [{ action = "accept", prefix = "10.200.0.0/23", le = 26 }]
+            [[neighbor]]
+            range = "10.20.0.0/23"
+            as = 64512
+            limit = 7
+            [[originate]]
+            prefix = "10.200.0.0/26"
+            communities = ["64512:7"]
+            "#,
+        )
+        .expect("valid");
+        let peer = &config.peers[0];
+        assert_eq!(peer.rr_client, Some(Ipv4Addr::new(244, 0, 0, 1)));
+        assert_eq!(
+            (peer.name.as_str(), peer.remote.port()),
+            ("neighbor_10.20.1.84", 179)
+        );
+        assert_eq!(peer.hold_time, Duration::from_secs(9));
+        assert_eq!(peer.export.otherwise, Action::Reject);
+        assert_eq!(
+            (config.ranges[0].limit, config.ranges[0].template.passive),
+            (7, true)
+        );
+        let origin = config.origins.values().next().expect("one");
+        assert_eq!(origin.communities, vec![64512 << 16 | 7]);
+    }
+
+    /// What the how-to shows is read as it says.
+    #[test]
+    fn how_to() {
+        let page = include_str!("../../../docs/howto/speaker.md");
+        let (_, rest) = page.split_once("```toml\n").expect("an example");
+        let (text, _) = rest.split_once("```").expect("its end");
+        let config = read(text).expect("valid");
+        let import = &config.peers[0].import;
+        let decide =
+            |prefix: &str| import.decide(prefix.parse().expect("prefix"), bgp::Source::Peers);
+        assert_eq!(decide("0.0.0.0/0"), Action::Reject);
+        assert_eq!(decide("10.0.0.0/8"), Action::Accept);
+        assert_eq!(config.ranges[0].limit, 1000);
+        assert_eq!(config.origins.len(), 1);
+    }
+
+    #[test]
+    fn refusals() {
+        #[track_caller]
+        fn check(rest: &str, expected: &str) {
+            let text = format!("router_id = \"10.0.0.1\"\nlocal_as = 64512\n{rest}");
+            let error = format!("{:#}", read(&text).expect_err("invalid"));
+            assert!(error.contains(expected), "{error}");
+        }
+        check("colour = 1", "unknown field `colour`");
+        check("[[neighbor]]\nas = 1", "address");
+        check(
+            "[[neighbor]]\naddress = \"10.0.0.2\"\nas = 1\nrange = \"10.0.0.0/8\"",
+            "either",
+        );
+        check(
+            "[[neighbor]]\naddress = \"10.0.0.2\"\nas = 1\nrr_client = true",
+            "our own AS",
+        );
+        check(
+            "[[neighbor]]\naddress = \"10.0.0.2\"\nas = 1\nhold_time = 2",
+            "at least 3",
+        );
+        check(
+            "[[originate]]\nprefix = \"10.0.0.0/8\"\ncommunities = [\"70000:1\"]",
+            "65535",
+        );
+        let twice = "[[neighbor]]\naddress = \"10.0.0.2\"\nas = 1\n".repeat(2);
+        check(&twice, "two neighbors");
+        let rule = "[[neighbor]]\naddress = \"10.0.0.2\"\nas = 1\nimport = [{action = \"accept\", prefix = \"10.0.0.0/24\", ge = 8}]";
+        check(rule, "wanted 24 <= ge");
+        check("kernel = true", "does not install routes");
+    }
+}

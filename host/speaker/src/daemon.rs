@@ -1,0 +1,52 @@
+//! The stand-alone speaker: a VM as a reflector, without store or kernel routes.
+
+use crate::config_file::ConfigFile;
+use crate::control;
+use crate::handle::spawn;
+use anyhow::{Context, Result};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Runs a speaker as a configuration file says, until SIGTERM or SIGINT. SIGHUP reads the file
+/// again; what did not change in it stays up, and a file with an error changes nothing.
+///
+/// # Errors
+/// When the file is not valid, the control socket is taken, or the thread cannot start.
+pub fn main_run(config_path: &Path) -> Result<()> {
+    let file = ConfigFile::read(config_path)?;
+    let config = file.config()?;
+    let listener = control::listen(file.control())?;
+    let mut signals = signal_hook::iterator::Signals::new([
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGHUP,
+    ])
+    .context("cannot listen for signals")?;
+    let handle = spawn(config).context("cannot start the speaker")?;
+    let events = handle.take_events();
+    let handle = Arc::new(handle);
+    let serving = Arc::clone(&handle);
+    std::thread::Builder::new()
+        .name("control".into())
+        .spawn(move || control::serve(&listener, &serving))?;
+    // Nobody here acts on events, but the log of states comes from the speaker itself.
+    std::thread::Builder::new()
+        .name("events".into())
+        .spawn(move || {
+            for event in events.into_iter().flatten() {
+                tracing::debug!(?event);
+            }
+        })?;
+    for signal in signals.forever() {
+        if signal != signal_hook::consts::SIGHUP {
+            break;
+        }
+        match ConfigFile::read(config_path).and_then(|file| file.config()) {
+            Ok(config) => handle.configure(config),
+            Err(error) => tracing::error!("kept the present configuration: {error:#}"),
+        }
+    }
+    handle.stop();
+    let _ = std::fs::remove_file(file.control());
+    Ok(())
+}

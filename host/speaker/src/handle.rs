@@ -1,0 +1,153 @@
+//! The owner's end: start, configure, ask, stop.
+
+use crate::event_loop::{Command, EventLoop};
+use crate::events::{CHANNEL, Event, Sender};
+use bgp::{Config, Explanation, Family, PeerStatus};
+use ipnet::IpNet;
+use std::io;
+use std::net::IpAddr;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// What is seldom wanted otherwise.
+#[derive(Default)]
+pub struct Options {
+    /// Called after each event was put into the channel, from the speaker's thread: to wake an
+    /// event loop of the owner's. It must not block.
+    pub notify: Option<Box<dyn Fn() + Send>>,
+    /// For jitter and hashing; `None` draws one.
+    pub seed: Option<u64>,
+}
+
+/// A running speaker. Dropping it closes the sessions without Cease, as [`Handle::stop`] does.
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    waker: Arc<mio::Waker>,
+    events: Mutex<Option<Receiver<Event>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Everything about the peers at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The configuration in force.
+    pub config: Config,
+    /// All peers, by name.
+    pub peers: Vec<PeerStatus>,
+}
+
+/// Starts a speaker in a thread of its own. `config` should be whole: what it says of peers
+/// decides what [`Event::InSync`] waits for.
+///
+/// # Errors
+/// When the thread or its poller cannot be made. An address that cannot be listened on is
+/// no error here but [`Event::ListenFailed`].
+pub fn spawn(config: Config) -> io::Result<Handle> {
+    spawn_with(config, Options::default())
+}
+
+/// As [`spawn`], with options.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_with(config: Config, options: Options) -> io::Result<Handle> {
+    let (commands, inbox) = mpsc::channel();
+    let (event_sender, events) = mpsc::sync_channel(CHANNEL);
+    let sender = Sender::new(event_sender, options.notify);
+    let seed = options.seed.unwrap_or_else(draw_seed);
+    let (event_loop, waker) = EventLoop::new(config, seed, inbox, sender)?;
+    let thread = std::thread::Builder::new()
+        .name("bgp".into())
+        .spawn(|| event_loop.run())?;
+    Ok(Handle {
+        commands,
+        waker: Arc::new(waker),
+        events: Mutex::new(Some(events)),
+        thread: Mutex::new(Some(thread)),
+    })
+}
+
+fn draw_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}
+
+impl Handle {
+    /// The wanted configuration from now on. Sessions that it does not change stay up.
+    pub fn configure(&self, config: Config) {
+        self.tell(Command::Configure(Box::new(config)));
+    }
+
+    /// The events; `None` when they were taken before.
+    pub fn take_events(&self) -> Option<Receiver<Event>> {
+        self.events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// Restarts the session with one peer.
+    pub fn reset(&self, peer: &str) {
+        self.tell(Command::Reset(peer.to_owned()));
+    }
+
+    /// The path to a peer is known to be dead (BFD).
+    pub fn peer_down(&self, remote: IpAddr) {
+        self.tell(Command::PeerDown(remote));
+    }
+
+    /// Configuration and peers; `None` when the speaker has stopped.
+    pub fn status(&self) -> Option<Snapshot> {
+        self.ask(Command::Status)
+    }
+
+    /// All prefixes with a path.
+    pub fn prefixes(&self, family: Family) -> Option<Vec<IpNet>> {
+        self.ask(|answer| Command::Prefixes(family, answer))
+    }
+
+    /// The paths of some prefixes and why each won or lost.
+    pub fn explain(&self, prefixes: Vec<IpNet>) -> Option<Vec<Explanation>> {
+        self.ask(|answer| Command::Explain(prefixes, answer))
+    }
+
+    /// Ends all sessions without Cease, so that peers with graceful restart keep our routes.
+    pub fn stop(&self) {
+        self.end(false);
+    }
+
+    /// Ends all sessions with Cease, so that peers drop our routes.
+    pub fn shutdown(&self) {
+        self.end(true);
+    }
+
+    fn end(&self, cease: bool) {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(thread) = thread.take() else { return };
+        self.tell(Command::Stop { cease });
+        if thread.join().is_err() {
+            tracing::error!("the BGP thread had ended with a panic");
+        }
+    }
+
+    fn ask<T>(&self, command: impl FnOnce(mpsc::Sender<T>) -> Command) -> Option<T> {
+        let (answer, receive) = mpsc::channel();
+        self.tell(command(answer));
+        receive.recv().ok()
+    }
+
+    fn tell(&self, command: Command) {
+        // A speaker that has stopped takes no commands; that is what the owner asked for.
+        let _ = self.commands.send(command);
+        if let Err(error) = self.waker.wake() {
+            tracing::error!("cannot wake the BGP thread: {error}");
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.end(false);
+    }
+}

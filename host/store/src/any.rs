@@ -1,0 +1,82 @@
+//! The store that a configuration names.
+
+use resource::{
+    Changes, Entry, Key, KeyPrefix, Listing, MemoryStore, Store, StoreError, StoreResult,
+};
+
+use crate::{Config, Datastore, SqliteStore};
+
+/// One of the backends. Clones share it.
+#[derive(Clone, Debug)]
+pub enum AnyStore {
+    /// A file.
+    Sqlite(SqliteStore),
+    /// This process's memory.
+    Memory(MemoryStore),
+}
+
+/// Opens the store that the configuration names.
+///
+/// # Errors
+/// [`StoreError::Backend`] saying what cannot be opened, where, and how to mend it.
+pub fn open(config: &Config) -> StoreResult<AnyStore> {
+    match &config.datastore {
+        Datastore::Sqlite { path } => SqliteStore::open(path).map(AnyStore::Sqlite),
+        Datastore::EtcdV3 | Datastore::Kubernetes => Err(StoreError::Backend(format!(
+            "datastore type '{}' ({}) is not there yet: set DATASTORE_TYPE=sqlite, or leave it unset",
+            config.datastore.name(),
+            config.origin
+        ))),
+    }
+}
+
+impl Store for AnyStore {
+    async fn get(&self, key: &Key) -> StoreResult<Option<Entry>> {
+        match self {
+            AnyStore::Sqlite(store) => store.get(key).await,
+            AnyStore::Memory(store) => store.get(key).await,
+        }
+    }
+
+    async fn list(&self, prefix: &KeyPrefix) -> StoreResult<Listing> {
+        match self {
+            AnyStore::Sqlite(store) => store.list(prefix).await,
+            AnyStore::Memory(store) => store.list(prefix).await,
+        }
+    }
+
+    async fn create(&self, key: &Key, value: &str) -> StoreResult<Entry> {
+        match self {
+            AnyStore::Sqlite(store) => store.create(key, value).await,
+            AnyStore::Memory(store) => store.create(key, value).await,
+        }
+    }
+
+    async fn update(&self, key: &Key, value: &str, expected: u64) -> StoreResult<Entry> {
+        match self {
+            AnyStore::Sqlite(store) => store.update(key, value, expected).await,
+            AnyStore::Memory(store) => store.update(key, value, expected).await,
+        }
+    }
+
+    async fn delete(&self, key: &Key, expected: Option<u64>) -> StoreResult<Entry> {
+        match self {
+            AnyStore::Sqlite(store) => store.delete(key, expected).await,
+            AnyStore::Memory(store) => store.delete(key, expected).await,
+        }
+    }
+
+    async fn changes(&self, cursor: u64) -> StoreResult<Changes> {
+        match self {
+            AnyStore::Sqlite(store) => store.changes(cursor).await,
+            AnyStore::Memory(store) => store.changes(cursor).await,
+        }
+    }
+
+    async fn wait(&self, cursor: u64) -> StoreResult<()> {
+        match self {
+            AnyStore::Sqlite(store) => store.wait(cursor).await,
+            AnyStore::Memory(store) => store.wait(cursor).await,
+        }
+    }
+}

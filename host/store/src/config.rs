@@ -1,0 +1,291 @@
+//! Which store: Calico's config file, or the environment.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use resource::StoreError;
+use serde::Deserialize;
+
+/// Read when no config file is named and it is there (Calico: `calicoctl.cfg`).
+pub const DEFAULT_CONFIG_FILE: &str = "/etc/calico/calicoctl.cfg";
+/// The store file when nothing says otherwise.
+pub const DEFAULT_SQLITE_PATH: &str = "/var/lib/selvedge/selvedge.db";
+
+/// Which store, and who said so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The store.
+    pub datastore: Datastore,
+    /// What named it: a file, the environment, or nothing; for messages.
+    pub origin: String,
+}
+
+/// A kind of store and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Datastore {
+    /// SQLite in a file.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+    },
+    /// etcd version 3.
+    EtcdV3,
+    /// The Kubernetes API.
+    Kubernetes,
+}
+
+impl Datastore {
+    /// The name as `datastoreType` has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Datastore::Sqlite { .. } => "sqlite",
+            Datastore::EtcdV3 => "etcdv3",
+            Datastore::Kubernetes => "kubernetes",
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The file that was named cannot be read.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's words; none when the file is not there.
+        reason: Option<String>,
+    },
+    /// The file is no CalicoAPIConfig; the text says why.
+    Invalid(String),
+    /// A datastore type that nobody knows.
+    UnknownType {
+        /// The type.
+        name: String,
+        /// What named it.
+        origin: String,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // Calico's words, which stop here.
+            ConfigError::Unreadable { path, reason: None } => {
+                write!(f, "Error reading config file: {}", path.display())
+            }
+            ConfigError::Unreadable {
+                path,
+                reason: Some(reason),
+            } => write!(f, "Error reading config file: {}: {reason}", path.display()),
+            ConfigError::Invalid(text) => f.write_str(text),
+            ConfigError::UnknownType { name, origin } => write!(
+                f,
+                "unknown datastore type '{name}' ({origin}): expected sqlite, etcdv3 or kubernetes"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl From<ConfigError> for StoreError {
+    fn from(error: ConfigError) -> StoreError {
+        StoreError::Backend(error.to_string())
+    }
+}
+
+/// Calico's config file. Each field is known, so that a misspelt one is told from a foreign one.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CalicoApiConfig {
+    #[serde(default)]
+    kind: String,
+    #[serde(default)]
+    api_version: String,
+    #[serde(default, rename = "metadata")]
+    _metadata: serde_yaml_ng::Value,
+    #[serde(default)]
+    spec: Option<ConfigSpec>,
+}
+
+macro_rules! config_spec {
+    ($($name:literal => $field:ident,)*) => {
+        #[derive(Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct ConfigSpec {
+            #[serde(default, rename = "datastoreType")]
+            datastore_type: String,
+            /// Ours; Calico has no SQLite.
+            #[serde(default, rename = "sqlitePath")]
+            sqlite_path: Option<PathBuf>,
+            #[serde(default, rename = "etcdEndpoints")]
+            etcd_endpoints: String,
+            $(#[serde(default, rename = $name)] $field: Option<serde::de::IgnoredAny>,)*
+        }
+
+        impl ConfigSpec {
+            /// Fields of the other stores that are set.
+            fn foreign(&self) -> Vec<&'static str> {
+                let mut set = Vec::new();
+                $(if self.$field.is_some() { set.push($name); })*
+                set
+            }
+        }
+    };
+}
+
+config_spec! {
+    "etcdDiscoverySrv" => etcd_discovery_srv,
+    "etcdUsername" => etcd_username,
+    "etcdPassword" => etcd_password,
+    "etcdKeyFile" => etcd_key_file,
+    "etcdCertFile" => etcd_cert_file,
+    "etcdCACertFile" => etcd_ca_cert_file,
+    "etcdKey" => etcd_key,
+    "etcdCert" => etcd_cert,
+    "etcdCACert" => etcd_ca_cert,
+    "kubeconfig" => kubeconfig,
+    "k8sAPIEndpoint" => k8s_api_endpoint,
+    "k8sKeyFile" => k8s_key_file,
+    "k8sCertFile" => k8s_cert_file,
+    "k8sCAFile" => k8s_ca_file,
+    "k8sAPIToken" => k8s_api_token,
+    "k8sInsecureSkipTLSVerify" => k8s_insecure_skip_tls_verify,
+    "k8sDisableNodePoll" => k8s_disable_node_poll,
+    "usePodCIDR" => use_pod_cidr,
+    "kubeconfigInline" => kubeconfig_inline,
+    "k8sClientQPS" => k8s_client_qps,
+    "k8sClientBurst" => k8s_client_burst,
+    "k8sCurrentContext" => k8s_current_context,
+    "calicoAPIGroup" => calico_api_group,
+}
+
+impl Config {
+    /// The configuration of a program: the file that was named, else the default file where it is there, else the
+    /// environment. A file replaces the environment entirely (Calico).
+    ///
+    /// # Errors
+    /// A named file that is not there, a file that is no CalicoAPIConfig, an unknown datastore type.
+    pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+        let path = file.unwrap_or(Path::new(DEFAULT_CONFIG_FILE));
+        match std::fs::read_to_string(path) {
+            Ok(text) => Config::parse(&text, &path.display().to_string()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => match file {
+                None => Config::from_env(),
+                Some(_) => Err(ConfigError::Unreadable {
+                    path: path.to_path_buf(),
+                    reason: None,
+                }),
+            },
+            Err(e) => Err(ConfigError::Unreadable {
+                path: path.to_path_buf(),
+                reason: Some(e.to_string()),
+            }),
+        }
+    }
+
+    /// The configuration that the environment gives; none means SQLite at its production path.
+    ///
+    /// # Errors
+    /// An unknown `DATASTORE_TYPE`.
+    pub fn from_env() -> Result<Config, ConfigError> {
+        Config::from_variables(|name| std::env::var(name).ok())
+    }
+
+    /// [`Config::from_env`] with the environment as an argument. `CALICO_` before a name wins over the name (Calico).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_variables(
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Config, ConfigError> {
+        let both = |name: &str| {
+            [format!("CALICO_{name}"), name.to_string()]
+                .into_iter()
+                .find_map(|n| {
+                    let value = variable(&n).filter(|v| !v.is_empty())?;
+                    Some((n, value))
+                })
+        };
+        let sqlite_path = variable("SELVEDGE_SQLITE_PATH")
+            .filter(|p| !p.is_empty())
+            .map(PathBuf::from);
+        if let Some((name, value)) = both("DATASTORE_TYPE") {
+            return Config::of(&value, sqlite_path, format!("environment, {name}"));
+        }
+        // Calico takes etcd's endpoints for a choice of etcd.
+        if let (None, Some((name, _))) = (&sqlite_path, both("ETCD_ENDPOINTS")) {
+            return Config::of("etcdv3", None, format!("environment, {name}"));
+        }
+        let origin = if sqlite_path.is_some() {
+            "environment, SELVEDGE_SQLITE_PATH"
+        } else {
+            "no configuration"
+        };
+        Config::of("sqlite", sqlite_path, origin.to_string())
+    }
+
+    /// Reads the text of a config file; `origin` is its name.
+    ///
+    /// # Errors
+    /// In Calico's words: another kind or apiVersion, an unknown field, text that is not YAML.
+    pub fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
+        let file: CalicoApiConfig = serde_yaml_ng::from_str(text)
+            .map_err(|e| ConfigError::Invalid(parse_error(&e.to_string())))?;
+        if file.api_version != "projectcalico.org/v3" {
+            return Err(ConfigError::Invalid(format!(
+                "invalid config file: unknown APIVersion '{}'",
+                file.api_version
+            )));
+        }
+        if file.kind != "CalicoAPIConfig" {
+            return Err(ConfigError::Invalid(format!(
+                "invalid config file: expected kind 'CalicoAPIConfig', got '{}'",
+                file.kind
+            )));
+        }
+        let spec = file.spec.unwrap_or_default();
+        let foreign = spec.foreign();
+        let name = if !spec.datastore_type.is_empty() {
+            spec.datastore_type.as_str()
+        } else if !spec.etcd_endpoints.is_empty() {
+            "etcdv3"
+        } else if foreign.iter().any(|f| f.starts_with('k')) {
+            "kubernetes"
+        } else {
+            "sqlite"
+        };
+        Config::of(name, spec.sqlite_path, origin.to_string())
+    }
+
+    fn of(name: &str, sqlite_path: Option<PathBuf>, origin: String) -> Result<Config, ConfigError> {
+        let datastore = match name {
+            "sqlite" => Datastore::Sqlite {
+                path: sqlite_path.unwrap_or_else(|| PathBuf::from(DEFAULT_SQLITE_PATH)),
+            },
+            "etcdv3" => Datastore::EtcdV3,
+            "kubernetes" => Datastore::Kubernetes,
+            _ => {
+                return Err(ConfigError::UnknownType {
+                    name: name.to_string(),
+                    origin,
+                });
+            }
+        };
+        Ok(Config { datastore, origin })
+    }
+}
+
+/// calicoctl shortens every message of an unknown field to this one.
+fn parse_error(text: &str) -> String {
+    match text
+        .split_once("unknown field `")
+        .and_then(|(_, rest)| rest.split_once('`'))
+    {
+        Some((field, _)) => {
+            format!("field in document is not recognized or is in the wrong location: {field}")
+        }
+        None => format!("invalid config file: {text}"),
+    }
+}

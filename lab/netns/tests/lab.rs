@@ -1,0 +1,601 @@
+//! The lab as a user meets it: through the binary, on this machine's kernel. A machine that refuses namespaces skips these tests, and says so.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+const TWO_HOSTS: &str = r#"
+title = "two hosts"
+[[lan]]
+name = "lan"
+[[host]]
+name = "harbor"
+nics = [{ name = "ens192", lan = "lan", address = "192.0.2.1/24" }]
+[[host]]
+name = "vm"
+nics = [{ name = "ens192", lan = "lan", address = "192.0.2.2/24" }]
+"#;
+
+/// The binary: the one that SELVEDGE_BIN names (a copy that an ordinary user may read), else built as `cargo build` builds it.
+fn binary() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        if let Some(path) = std::env::var_os("SELVEDGE_BIN") {
+            return PathBuf::from(path);
+        }
+        let cargo = env!("CARGO");
+        let mut build = Command::new(cargo);
+        build.args([
+            "build",
+            "--quiet",
+            "--package",
+            "selvedge",
+            "--message-format",
+            "json",
+        ]);
+        let output = build
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .expect("cargo runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+        let paths = lines
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let path = paths
+            .filter_map(|line| line["executable"].as_str().map(PathBuf::from))
+            .next_back();
+        path.expect("the build names its binary")
+    })
+}
+
+/// A place of its own for labs, so that tests do not see each other's or the developer's.
+struct Place {
+    runtime: tempfile::TempDir,
+}
+
+impl Place {
+    /// Nothing where this machine refuses namespaces.
+    fn new() -> Option<Self> {
+        let place = Self {
+            runtime: tempfile::tempdir().expect("a temporary folder"),
+        };
+        fs::write(place.runtime.path().join("two.toml"), TWO_HOSTS).expect("written");
+        let up = place.lab(&["up", "./two.toml", "--name", "try"]);
+        if String::from_utf8_lossy(&up.stderr).contains("refuses namespaces") {
+            println!("skipped: this machine refuses namespaces");
+            return None;
+        }
+        assert!(up.status.success(), "{up:?}");
+        assert!(place.lab(&["down", "try"]).status.success());
+        Some(place)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .arg("lab")
+            .args(arguments)
+            .env("XDG_RUNTIME_DIR", self.runtime.path());
+        command
+            .current_dir(self.runtime.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn lab(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("selvedge runs")
+    }
+
+    fn said(&self, arguments: &[&str]) -> String {
+        let output = self.lab(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Folders of labs that are there.
+    fn folders(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.runtime.path().join("selvedge-lab"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| !name.starts_with('.')).collect()
+    }
+
+    /// Processes whose command line holds this place's path or `word`: those of its labs.
+    fn processes(&self, word: &str) -> Vec<String> {
+        let here = self.runtime.path().to_string_lossy().into_owned();
+        let lines = fs::read_dir("/proc")
+            .expect("/proc")
+            .flatten()
+            .filter_map(|entry| {
+                let text = fs::read(entry.path().join("cmdline")).ok()?;
+                Some(String::from_utf8_lossy(&text).replace('\0', " "))
+            });
+        lines
+            .filter(|line| line.contains(&here) || line.contains(word))
+            .collect()
+    }
+
+    /// Waits until nothing of any lab is left: no process, no mount, no folder.
+    fn wait_until_nothing_is_left(&self, word: &str) {
+        let began = Instant::now();
+        loop {
+            let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+            let mounted = mounts.contains(&*self.runtime.path().to_string_lossy());
+            let left = (self.processes(word), mounted, self.folders());
+            if left == (vec![], false, vec![]) {
+                return;
+            }
+            assert!(began.elapsed() < Duration::from_secs(10), "left: {left:?}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Place {
+    /// A test that failed half-way leaves no lab either.
+    fn drop(&mut self) {
+        self.lab(&["down", "--all"]);
+    }
+}
+
+/// A sleep that can be told from all others.
+fn unique_seconds() -> String {
+    format!("{}{:03}", 86_400 + std::process::id(), line_number())
+}
+
+fn line_number() -> u32 {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+/// A shell without job control starts background commands with SIGINT ignored, and their children inherit that (POSIX).
+fn interrupt_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").expect("procfs is mounted");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask =
+        u64::from_str_radix(ignored.expect("the kernel says so").trim(), 16).expect("hexadecimal");
+    mask & 1 << (2 - 1) != 0
+}
+
+#[test]
+fn what_is_brought_up_goes_down_without_a_trace() {
+    let Some(place) = Place::new() else { return };
+    assert!(
+        place
+            .said(&["up", "./two.toml"])
+            .contains("lab two is up: 2 hosts")
+    );
+    assert!(place.said(&["ls"]).contains("two "));
+    assert!(place.said(&["status"]).contains("harbor"));
+    let sleep = format!("sleep {}", unique_seconds());
+    place.said(&[
+        "exec",
+        "vm",
+        "--",
+        "sh",
+        "-c",
+        &format!("{sleep} >/dev/null 2>&1 &"),
+    ]);
+    assert_eq!(
+        place
+            .processes(&sleep)
+            .iter()
+            .filter(|line| line.starts_with(&sleep))
+            .count(),
+        1,
+        "control: it runs"
+    );
+    place.said(&["down"]);
+    place.wait_until_nothing_is_left(&sleep);
+}
+
+#[test]
+fn a_host_is_a_machine_of_its_own() {
+    let Some(place) = Place::new() else { return };
+    place.said(&["up", "./two.toml"]);
+    let said = |host, script| place.said(&["exec", host, "--", "sh", "-c", script]);
+    assert_eq!(
+        said("harbor", "hostname; cat /etc/hostname").trim(),
+        "harbor\nharbor"
+    );
+    assert_eq!(
+        said("harbor", "ls /sys/class/net")
+            .split_whitespace()
+            .collect::<Vec<_>>(),
+        ["ens192", "lo"]
+    );
+    assert!(
+        said("harbor", "ping -c 1 -W 2 vm").contains(" 1 received"),
+        "names of /etc/hosts, the LAN between"
+    );
+    assert_eq!(
+        said("harbor", "command -v selvedge; command -v calicoctl")
+            .lines()
+            .count(),
+        2
+    );
+    assert!(
+        said("harbor", "tr '\\0' ' ' </proc/1/cmdline")
+            .trim()
+            .ends_with(" harbor"),
+        "PID 1 of its own"
+    );
+    said(
+        "harbor",
+        "echo own >/tmp/file; echo own >/etc/calico/file; echo own >/var/lib/calico/file; ip netns add pod",
+    );
+    assert_eq!(
+        said("harbor", "ip netns exec pod ls /sys/class/net").trim(),
+        "lo"
+    );
+    let elsewhere = place.lab(&[
+        "exec",
+        "vm",
+        "--",
+        "sh",
+        "-c",
+        "cat /tmp/file /etc/calico/file /var/lib/calico/file",
+    ]);
+    assert!(
+        !elsewhere.status.success() && elsewhere.stdout.is_empty(),
+        "{elsewhere:?}"
+    );
+    place.said(&["down"]);
+}
+
+#[test]
+fn exec_passes_input_output_status_and_signals() {
+    let Some(place) = Place::new() else { return };
+    place.said(&["up", "./two.toml"]);
+    let mut cat = place.command(&["exec", "vm", "--", "sh", "-c", "cat; echo err >&2; exit 7"]);
+    let mut cat = cat
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    std::io::Write::write_all(&mut cat.stdin.take().expect("piped"), b"through\n")
+        .expect("written");
+    let output = cat.wait_with_output().expect("ends");
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(
+        (&*out, &*err, output.status.code()),
+        ("through\n", "err\n", Some(7))
+    );
+    assert_eq!(
+        place
+            .lab(&["exec", "vm", "--", "no-such-program"])
+            .status
+            .code(),
+        Some(127)
+    );
+    assert_eq!(
+        place
+            .lab(&["exec", "vm", "--", "sh", "-c", "kill -9 $$"])
+            .status
+            .code(),
+        Some(137)
+    );
+
+    let mut trapping = place.command(&[
+        "exec",
+        "vm",
+        "--",
+        "sh",
+        "-c",
+        "trap 'exit 9' TERM; echo ready; while :; do sleep 0.02; done",
+    ]);
+    let mut trapping = trapping.stdout(Stdio::piped()).spawn().expect("starts");
+    first_line(&mut trapping);
+    signal(&trapping, "TERM");
+    assert_eq!(
+        trapping.wait().expect("ends").code(),
+        Some(9),
+        "TERM is passed on"
+    );
+    place.said(&["down"]);
+}
+
+fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("piped"))
+        .read_line(&mut line)
+        .expect("a line");
+    line
+}
+
+fn signal(child: &Child, signal: &str) {
+    let status = Command::new("kill")
+        .args([&format!("-{signal}"), &child.id().to_string()])
+        .status();
+    assert!(status.expect("kill runs").success());
+}
+
+#[test]
+fn a_runner_that_ends_in_whatever_way_takes_its_lab_along() {
+    let Some(place) = Place::new() else { return };
+    for how in ["INT", "TERM", "HUP", "KILL"] {
+        if how == "INT" && interrupt_is_ignored() {
+            println!(
+                "skipped: SIGINT is ignored by whoever started these tests, and so by the runner"
+            );
+            continue;
+        }
+        let sleep = format!("sleep {}", unique_seconds());
+        let scenario = format!(
+            "{TWO_HOSTS}[[step]]\ntitle = \"stay\"\non = \"vm\"\nexec = \"{sleep}\"\ntimeout = 600\n"
+        );
+        fs::write(place.runtime.path().join("stay.toml"), scenario).expect("written");
+        let mut run = place.command(&["run", "./stay.toml"]);
+        let mut run = run
+            .process_group(0)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("starts");
+        let began = Instant::now();
+        while !place
+            .processes(&sleep)
+            .iter()
+            .any(|line| line.starts_with(&sleep))
+        {
+            assert!(began.elapsed() < Duration::from_secs(20), "the step starts");
+            std::thread::yield_now();
+        }
+        signal(&run, how);
+        assert!(!run.wait().expect("ends").success());
+        place.wait_until_nothing_is_left(&sleep);
+    }
+}
+
+#[test]
+fn what_a_killed_keeper_left_is_cleaned_by_the_next_call() {
+    let Some(place) = Place::new() else { return };
+    place.said(&["up", "./two.toml"]);
+    let record =
+        fs::read(place.runtime.path().join("selvedge-lab/two/lab.json")).expect("the record");
+    let record: serde_json::Value = serde_json::from_slice(&record).expect("JSON");
+    let keeper = record["keeper"].as_u64().expect("a pid").to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-KILL", &keeper])
+            .status()
+            .expect("kill runs")
+            .success()
+    );
+    let began = Instant::now();
+    while !place.processes("no such word").is_empty() {
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "the lab ends with its keeper"
+        );
+        std::thread::yield_now();
+    }
+    assert_eq!(
+        place.folders(),
+        ["two"],
+        "control: nobody was there to remove the folder"
+    );
+    assert!(place.said(&["ls"]).contains("labs that are up: none"));
+    place.wait_until_nothing_is_left("no such word");
+}
+
+#[test]
+fn two_labs_live_side_by_side() {
+    let Some(place) = Place::new() else { return };
+    place.said(&["up", "./two.toml", "--name", "one"]);
+    place.said(&["up", "./two.toml", "--name", "other"]);
+    let twice = place.lab(&["up", "./two.toml", "--name", "one"]);
+    assert!(
+        String::from_utf8_lossy(&twice.stderr).contains("lab `one` is up already"),
+        "{twice:?}"
+    );
+    place.said(&[
+        "exec",
+        "--lab",
+        "one",
+        "vm",
+        "--",
+        "sh",
+        "-c",
+        "echo one >/tmp/mark; ip link set ens192 down",
+    ]);
+    assert!(
+        !place
+            .lab(&[
+                "exec",
+                "--lab",
+                "one",
+                "harbor",
+                "--",
+                "ping",
+                "-c",
+                "1",
+                "-W",
+                "1",
+                "192.0.2.2"
+            ])
+            .status
+            .success()
+    );
+    place.said(&[
+        "exec",
+        "--lab",
+        "other",
+        "harbor",
+        "--",
+        "ping",
+        "-c",
+        "1",
+        "-W",
+        "2",
+        "192.0.2.2",
+    ]);
+    assert!(
+        !place
+            .lab(&["exec", "--lab", "other", "vm", "--", "cat", "/tmp/mark"])
+            .status
+            .success()
+    );
+    let which = place.lab(&["exec", "vm", "--", "true"]);
+    assert!(
+        String::from_utf8_lossy(&which.stderr).contains("name one with --lab: one, other"),
+        "{which:?}"
+    );
+    place.said(&["down", "one"]);
+    place.said(&["exec", "harbor", "--", "true"]);
+    place.said(&["down", "--all"]);
+    place.wait_until_nothing_is_left("no such word");
+}
+
+#[test]
+fn bad_input_is_said_clearly_and_leaves_nothing() {
+    let Some(place) = Place::new() else { return };
+    let check = |arguments: &[&str], expected: &str| {
+        let output = place.lab(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && said.contains(expected),
+            "{arguments:?}: {said}"
+        );
+        place.wait_until_nothing_is_left("no such word");
+    };
+    fs::write(
+        place.runtime.path().join("typo.toml"),
+        TWO_HOSTS.replace("nics", "nisc"),
+    )
+    .expect("written");
+    fs::write(
+        place.runtime.path().join("route.toml"),
+        TWO_HOSTS.replace("name = \"vm\"", "name = \"vm\"\nroutes = [\"nonsense\"]"),
+    )
+    .expect("written");
+    check(
+        &["up", "./typo.toml"],
+        "./typo.toml:7:1: unknown field `nisc`",
+    );
+    check(&["up", "./typo.toml"], "did you mean `nics`?");
+    check(&["up", "./absent.toml"], "cannot be read: No such file");
+    check(&["up", "howot"], "did you mean `howto`?");
+    check(&["up", "./route.toml"], "host vm: ip -batch:");
+    check(
+        &["up", "./two.toml", "--name", "../two"],
+        "lab name `../two`",
+    );
+    check(&["down", "absent"], "no lab `absent` is up");
+    place.said(&["up", "./two.toml"]);
+    let typo = place.lab(&["exec", "harbro", "--", "true"]);
+    assert!(
+        String::from_utf8_lossy(&typo.stderr).contains("did you mean `harbor`?"),
+        "{typo:?}"
+    );
+    place.said(&["down"]);
+}
+
+#[test]
+fn a_machine_that_refuses_namespaces_is_named_in_one_line() {
+    let Some(place) = Place::new() else { return };
+    let inside = |limit: &str| {
+        let lab = format!("{limit} exec \"$0\" lab up ./two.toml");
+        let mut command = Command::new("unshare");
+        command.args(["-Ur", "sh", "-c", &lab]).arg(binary());
+        command
+            .env("XDG_RUNTIME_DIR", place.runtime.path())
+            .current_dir(place.runtime.path());
+        command.output().expect("unshare runs")
+    };
+    let refused = inside("echo 0 >/proc/sys/user/max_pid_namespaces;");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success()
+            && said.contains("this machine refuses namespaces (No space left on device"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(place.folders().is_empty());
+    let taken = inside("");
+    assert!(
+        taken.status.success(),
+        "control: without the limit it comes up: {taken:?}"
+    );
+}
+
+#[test]
+fn a_step_that_is_not_as_expected_fails_the_run() {
+    let Some(place) = Place::new() else { return };
+    let step = |expect| {
+        format!(
+            "{TWO_HOSTS}[[step]]\ntitle = \"ping\"\non = \"harbor\"\nexec = \"ping -c 1 -W 2 vm\"\nexpect = ['{expect}']\n"
+        )
+    };
+    for (expect, ok) in [(" 1 received", true), (" 2 received", false)] {
+        fs::write(place.runtime.path().join("step.toml"), step(expect)).expect("written");
+        let output = place.lab(&["run", "./step.toml", "-o", "json"]);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(
+            (output.status.success(), report["ok"].as_bool()),
+            (ok, Some(ok)),
+            "{report}"
+        );
+    }
+    place.wait_until_nothing_is_left("no such word");
+}
+
+/// The checks and their controls on other people's daemons: that the checks are sound.
+#[test]
+fn howto_on_bird_passes() {
+    scenario_passes(
+        "howto-bird",
+        &["bird", "nginx", "dnsmasq", "nft", "dig", "curl"],
+    );
+}
+
+/// The same on our own parts.
+#[test]
+fn howto_passes() {
+    scenario_passes("howto", &["nginx", "dnsmasq", "nft", "dig", "curl"]);
+}
+
+fn scenario_passes(scenario: &str, programs: &[&str]) {
+    let Some(place) = Place::new() else { return };
+    for program in programs {
+        let script = format!("PATH=$PATH:/usr/sbin command -v {program}");
+        let there = Command::new("sh")
+            .args(["-c", &script])
+            .stdout(Stdio::null())
+            .status();
+        if !there.expect("sh runs").success() {
+            println!("skipped: {program} is not installed");
+            return;
+        }
+    }
+    let output = place.lab(&["run", scenario, "-o", "json"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let report: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let steps = report["steps"].as_array().expect("steps");
+    let failed: Vec<_> = steps.iter().filter(|step| step["ok"] != true).collect();
+    assert!(
+        failed.is_empty() && output.status.success(),
+        "{said}{failed:#?}"
+    );
+    let controls = steps.iter().filter(|step| step["control"] == true).count();
+    assert!(
+        controls >= 8,
+        "each check of what the how-to could not do has its control: {controls}"
+    );
+    place.wait_until_nothing_is_left("no such word");
+}
