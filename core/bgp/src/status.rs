@@ -142,7 +142,7 @@ impl PeerStatus {
 pub enum PathStanding {
     /// It is used.
     Best,
-    /// It lost, or is kept out, for this reason: a stable lower-case name such as `as_path_length`.
+    /// It lost, or is kept out, for this reason: a stable lower-case name such as `as-path-length`.
     Lost(&'static str),
 }
 

@@ -86,7 +86,7 @@ fn cluster_list_stops_loops() {
     let lost: Vec<_> = explained.paths.iter().map(|p| p.standing.clone()).collect();
     assert_eq!(
         lost,
-        [PathStanding::Best, PathStanding::Lost("cluster_list_loop")]
+        [PathStanding::Best, PathStanding::Lost("cluster-list-loop")]
     );
     assert_eq!(
         world.holders(3, "10.200.0.0/26").len(),
@@ -99,7 +99,7 @@ fn cluster_list_stops_loops() {
     world.seconds(8);
     let explained = world.speaker(1).explain(net("10.200.0.0/26"));
     let reasons: Vec<_> = explained.paths.iter().map(|p| p.standing.clone()).collect();
-    assert_eq!(reasons[1], PathStanding::Lost("cluster_list_length"));
+    assert_eq!(reasons[1], PathStanding::Lost("cluster-list-length"));
 }
 
 /// The trap of shared messages: the new source must be sent a withdrawal of the old path, the
@@ -282,7 +282,7 @@ fn ebgp_next_hop_path_and_loops() {
     assert_eq!(explained.paths[1].as_path, "65001 65000");
     assert_eq!(
         explained.paths[1].standing,
-        PathStanding::Lost("as_path_length")
+        PathStanding::Lost("as-path-length")
     );
     assert_eq!(
         (explained.paths[0].med, explained.paths[1].med),
@@ -298,7 +298,7 @@ fn ebgp_next_hop_path_and_loops() {
 #[test]
 fn own_as_in_the_path_is_a_loop() {
     for (allowed, expected) in [
-        (0, PathStanding::Lost("as_path_loop")),
+        (0, PathStanding::Lost("as-path-loop")),
         (1, PathStanding::Best),
     ] {
         let mut configs = vec![config(0, 65000), config(1, 65001), config(2, 65000)];

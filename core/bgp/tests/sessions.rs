@@ -280,7 +280,7 @@ fn import_filter_changes_in_place() {
     let explained = world.speaker(1).explain(net("0.0.0.0/0"));
     assert_eq!(
         explained.paths[0].standing,
-        bgp::PathStanding::Lost("import_filter")
+        bgp::PathStanding::Lost("import-filter")
     );
     assert_eq!(world.status(1, 0).rejected, 1);
     world.check_reports();

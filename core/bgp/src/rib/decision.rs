@@ -52,15 +52,15 @@ impl Reason {
     /// The stable name.
     pub fn name(self) -> &'static str {
         match self {
-            Reason::LocallyOriginated => "locally_originated",
-            Reason::LocalPref => "local_pref",
-            Reason::AsPathLength => "as_path_length",
+            Reason::LocallyOriginated => "locally-originated",
+            Reason::LocalPref => "local-pref",
+            Reason::AsPathLength => "as-path-length",
             Reason::Origin => "origin",
-            Reason::MultiExitDisc => "multi_exit_disc",
-            Reason::EbgpOverIbgp => "ebgp_over_ibgp",
-            Reason::RouterId => "router_id",
-            Reason::ClusterListLength => "cluster_list_length",
-            Reason::PeerAddress => "peer_address",
+            Reason::MultiExitDisc => "multi-exit-disc",
+            Reason::EbgpOverIbgp => "ebgp-over-ibgp",
+            Reason::RouterId => "router-id",
+            Reason::ClusterListLength => "cluster-list-length",
+            Reason::PeerAddress => "peer-address",
         }
     }
 
@@ -229,7 +229,7 @@ mod tests {
                 },
                 b,
             ),
-            "locally_originated",
+            "locally-originated",
         );
         check(
             (
@@ -241,7 +241,7 @@ mod tests {
                 b,
             ),
             (r, a),
-            "local_pref",
+            "local-pref",
         );
         check(
             (
@@ -253,7 +253,7 @@ mod tests {
                 b,
             ),
             (r, a),
-            "as_path_length",
+            "as-path-length",
         );
         check(
             (
@@ -270,7 +270,7 @@ mod tests {
         check(
             (Record { med: 1, ..r }, Origin { ibgp: true, ..b }),
             (Record { med: 2, ..r }, a),
-            "multi_exit_disc",
+            "multi-exit-disc",
         );
     }
 
@@ -284,13 +284,13 @@ mod tests {
             neighbor_as: 65002,
             ..r
         };
-        check((Record { med: 2, ..r }, b), (other, ibgp), "ebgp_over_ibgp");
-        check((r, a), (r, b), "router_id");
+        check((Record { med: 2, ..r }, b), (other, ibgp), "ebgp-over-ibgp");
+        check((r, a), (r, b), "router-id");
         let originator = Record {
             originator: Some(Ipv4Addr::new(1, 1, 1, 1)),
             ..r
         };
-        check((originator, b), (r, a), "router_id");
+        check((originator, b), (r, a), "router-id");
         let same = Origin {
             router_id: a.router_id,
             ..b
@@ -304,9 +304,9 @@ mod tests {
                 },
                 a,
             ),
-            "cluster_list_length",
+            "cluster-list-length",
         );
-        check((r, a), (r, same), "peer_address");
+        check((r, a), (r, same), "peer-address");
     }
 
     #[test]

@@ -27,11 +27,11 @@ impl Rejection {
     /// The stable name.
     pub fn name(self) -> &'static str {
         match self {
-            Rejection::ImportFilter => "import_filter",
-            Rejection::AsPathLoop => "as_path_loop",
-            Rejection::OriginatorIdLoop => "originator_id_loop",
-            Rejection::ClusterListLoop => "cluster_list_loop",
-            Rejection::OwnNextHop => "own_next_hop",
+            Rejection::ImportFilter => "import-filter",
+            Rejection::AsPathLoop => "as-path-loop",
+            Rejection::OriginatorIdLoop => "originator-id-loop",
+            Rejection::ClusterListLoop => "cluster-list-loop",
+            Rejection::OwnNextHop => "own-next-hop",
         }
     }
 }

@@ -113,7 +113,7 @@ pub(crate) fn decode<'a>(
     }
     if !nlri.is_empty() {
         if state.next_hop.is_none() {
-            state.fault("no_next_hop");
+            state.fault("no-next-hop");
         }
         let address = IpAddr::V4(state.next_hop.unwrap_or(Ipv4Addr::UNSPECIFIED));
         let next_hop = NextHop {
@@ -168,7 +168,7 @@ impl<'a, 'b> Block<'a, 'b> {
         while !block.is_empty() {
             let Some((attribute, rest)) = attribute::next(block) else {
                 // RFC 7606 §4: the rest cannot be read, but the prefixes were found.
-                self.fault("attribute_length");
+                self.fault("attribute-length");
                 break;
             };
             block = rest;
@@ -210,30 +210,30 @@ impl<'a, 'b> Block<'a, 'b> {
             kind::AS_PATH => return self.as_path(value),
             kind::NEXT_HOP => {
                 let address = be32(value, 0).filter(|_| value.len() == 4);
-                let address = address.ok_or(Fault::Withdraw("next_hop"))?;
+                let address = address.ok_or(Fault::Withdraw("next-hop"))?;
                 self.next_hop = Some(Ipv4Addr::from(address));
                 return Ok(());
             }
-            kind::MED => fits(value.len() == 4, "multi_exit_disc")?,
+            kind::MED => fits(value.len() == 4, "multi-exit-disc")?,
             kind::LOCAL_PREF if self.context.ebgp => return Err(Fault::Discard),
-            kind::LOCAL_PREF => fits(value.len() == 4, "local_pref")?,
+            kind::LOCAL_PREF => fits(value.len() == 4, "local-pref")?,
             kind::ATOMIC_AGGREGATE if !value.is_empty() => return Err(Fault::Discard),
             kind::AGGREGATOR => return self.aggregator(flags, value),
             kind::COMMUNITIES => fits(list_of(4), "communities")?,
             kind::ORIGINATOR_ID | kind::CLUSTER_LIST if self.context.ebgp => {
                 return Err(Fault::Discard);
             }
-            kind::ORIGINATOR_ID => fits(value.len() == 4, "originator_id")?,
-            kind::CLUSTER_LIST => fits(list_of(4), "cluster_list")?,
+            kind::ORIGINATOR_ID => fits(value.len() == 4, "originator-id")?,
+            kind::CLUSTER_LIST => fits(list_of(4), "cluster-list")?,
             kind::MP_REACH => return self.mp_reach(value).map_err(Fault::Reset),
             kind::MP_UNREACH => return self.mp_unreach(value).map_err(Fault::Reset),
-            kind::EXTENDED_COMMUNITIES => fits(list_of(8), "extended_communities")?,
+            kind::EXTENDED_COMMUNITIES => fits(list_of(8), "extended-communities")?,
             // RFC 6793 §6: of no use from a peer with four-octet AS numbers.
             kind::AS4_PATH | kind::AS4_AGGREGATOR if self.context.as4 => {
                 return Err(Fault::Discard);
             }
             kind::AS4_PATH | kind::AS4_AGGREGATOR => return self.as4(kind, value),
-            kind::LARGE_COMMUNITY => fits(list_of(12), "large_community")?,
+            kind::LARGE_COMMUNITY => fits(list_of(12), "large-community")?,
             kind::ATOMIC_AGGREGATE => {}
             _ => return self.unknown(attribute),
         }
@@ -272,7 +272,7 @@ impl<'a, 'b> Block<'a, 'b> {
     fn as_path(&mut self, value: &[u8]) -> Result<(), Fault> {
         let width = if self.context.as4 { 4 } else { 2 };
         if !is_path(value, width) {
-            return Err(Fault::Withdraw("as_path"));
+            return Err(Fault::Withdraw("as-path"));
         }
         if self.context.as4 {
             self.keep(flag::TRANSITIVE, kind::AS_PATH, value);
@@ -361,7 +361,7 @@ impl<'a, 'b> Block<'a, 'b> {
         let has =
             |seen: &[u64; 4], kind: u8| seen[usize::from(kind >> 6)] & (1 << (kind & 63)) != 0;
         if !has(&self.seen, kind::ORIGIN) || !has(&self.seen, kind::AS_PATH) {
-            self.fault("missing_well_known_attribute");
+            self.fault("missing-well-known-attribute");
         }
         if self.withdraw.is_some() {
             return;
@@ -410,7 +410,7 @@ fn check_flags(attribute: Attribute<'_>) -> Result<(), Fault> {
             kind::MP_REACH | kind::MP_UNREACH => {
                 Fault::Reset(reset(update_error::MALFORMED_ATTRIBUTES, attribute.whole))
             }
-            _ => Fault::Withdraw("attribute_flags"),
+            _ => Fault::Withdraw("attribute-flags"),
         }),
         Some(_) | None => Ok(()),
     }

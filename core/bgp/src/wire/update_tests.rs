@@ -142,9 +142,9 @@ fn framing_faults_reset() {
 fn missing_and_repeated() {
     let mut canonical = Vec::new();
     for (block, expected) in [
-        ([ORIGIN, HOP].concat(), Some("missing_well_known_attribute")),
-        ([PATH, HOP].concat(), Some("missing_well_known_attribute")),
-        ([ORIGIN, PATH].concat(), Some("no_next_hop")),
+        ([ORIGIN, HOP].concat(), Some("missing-well-known-attribute")),
+        ([PATH, HOP].concat(), Some("missing-well-known-attribute")),
+        ([ORIGIN, PATH].concat(), Some("no-next-hop")),
         ([ORIGIN, PATH, HOP].concat(), None),
     ] {
         let body = message(&[], &block, NET);
