@@ -6,66 +6,79 @@ use std::process::Command;
 
 pub const CASES: &[Case] = &[
     Case {
+        peer: "bird",
         name: "bird_routes",
         shows: "IPv4 and IPv6 routes both ways, attributes, withdrawal (RFC 4271, 4760)",
         run: routes,
     },
     Case {
+        peer: "bird",
         name: "bird_reflection",
         shows: "a client sees ORIGINATOR_ID and CLUSTER_LIST, next hop kept (RFC 4456)",
         run: reflection,
     },
     Case {
+        peer: "bird",
         name: "bird_ipv6_session",
         shows: "both families over an IPv6 session",
         run: ipv6_session,
     },
     Case {
+        peer: "bird",
         name: "bird_as4",
         shows: "four-octet AS numbers on both sides (RFC 6793)",
         run: as4,
     },
     Case {
+        peer: "bird",
         name: "bird_hold_timer",
         shows: "a silent BIRD is given up after the hold time (RFC 4271 §6.5)",
         run: hold_timer,
     },
     Case {
+        peer: "bird",
         name: "bird_collision",
         shows: "both dial; one session stays (RFC 4271 §6.8)",
         run: collision,
     },
     Case {
+        peer: "bird",
         name: "bird_wrong_as",
         shows: "OPEN with a wrong AS is answered 2/2, and we understand BIRD's 2/2",
         run: wrong_as,
     },
     Case {
+        peer: "bird",
         name: "bird_we_are_killed",
         shows: "kill -9 of us: BIRD keeps our routes until we are back (RFC 4724)",
         run: we_are_killed,
     },
     Case {
+        peer: "bird",
         name: "bird_we_stop",
         shows: "SIGTERM of us sends no Cease: BIRD keeps our routes (RFC 4724)",
         run: we_stop,
     },
     Case {
+        peer: "bird",
         name: "bird_is_killed",
         shows: "kill -9 of BIRD: we keep its routes as stale, then drop what it lacks (RFC 4724)",
         run: bird_is_killed,
     },
     Case {
+        peer: "bird",
         name: "bird_shuts_down",
         shows: "BIRD's Cease drops its routes at once, and it may come back at once (RFC 4486)",
         run: bird_shuts_down,
     },
     Case {
+        peer: "bird",
         name: "bird_refresh",
         shows: "`reload in` is answered with BoRR, routes, EoRR (RFC 2918, 7313)",
         run: refresh,
     },
     Case {
+        peer: "bird",
         name: "bird_reload_of_us",
         shows: "SIGHUP with one more prefix and peer: no flap",
         run: reload_of_us,

@@ -6,31 +6,37 @@ use std::process::Command;
 
 pub const CASES: &[Case] = &[
     Case {
+        peer: "frr",
         name: "frr_routes",
         shows: "IPv4 and IPv6 routes both ways, attributes, withdrawal (RFC 4271, 4760)",
         run: routes,
     },
     Case {
+        peer: "frr",
         name: "frr_reflection",
         shows: "a client sees ORIGINATOR_ID and CLUSTER_LIST (RFC 4456)",
         run: reflection,
     },
     Case {
+        peer: "frr",
         name: "frr_as4",
         shows: "four-octet AS numbers on both sides (RFC 6793)",
         run: as4,
     },
     Case {
+        peer: "frr",
         name: "frr_wrong_as",
         shows: "OPEN with a wrong AS is answered 2/2",
         run: wrong_as,
     },
     Case {
+        peer: "frr",
         name: "frr_we_are_killed",
         shows: "kill -9 of us: FRR keeps our routes until we are back (RFC 4724)",
         run: we_are_killed,
     },
     Case {
+        peer: "frr",
         name: "frr_is_killed",
         shows: "kill -9 of FRR: we keep its routes as stale (RFC 4724)",
         run: frr_is_killed,

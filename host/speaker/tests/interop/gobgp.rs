@@ -6,11 +6,13 @@ use std::process::Command;
 
 pub const CASES: &[Case] = &[
     Case {
+        peer: "gobgp",
         name: "gobgp_routes",
         shows: "IPv4 and IPv6 routes both ways, withdrawal (RFC 4271, 4760)",
         run: routes,
     },
     Case {
+        peer: "gobgp",
         name: "gobgp_reflection",
         shows: "a route of BIRD's, reflected, with ORIGINATOR_ID and CLUSTER_LIST (RFC 4456)",
         run: reflection,

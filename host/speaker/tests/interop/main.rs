@@ -1,20 +1,27 @@
-//! Interoperation with BIRD, FRR and GoBGP as real processes, in network namespaces of its own.
+//! Interoperation with other speakers as real processes, in network namespaces of its own.
 //!
-//! Runs as root or as an ordinary user with user namespaces. A test whose daemon is not installed
-//! is skipped, said and counted. `INTEROP_TABLE=FILE` writes the results as a table.
+//! A file is a subject: a daemon (`bird.rs`) or a capability, with its cases in `CASES`, which
+//! [`SUITES`] lists. Runs as root or as an ordinary user with user namespaces. A case whose daemon
+//! is not installed is skipped, said and counted. An argument runs the cases whose name holds it.
+//! `INTEROP_TABLE=docs/interop.md` writes the results between that file's markers; a run without
+//! it fails when the committed table has other cases.
 
 mod bird;
 mod frr;
 mod gobgp;
 mod lab;
+mod table;
 
 use lab::Lab;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 /// One test.
 pub struct Case {
+    /// The daemon that it needs, as [`PEERS`] has it.
+    pub peer: &'static str,
     /// What it is called.
     pub name: &'static str,
     /// What it shows, for the table.
@@ -22,6 +29,16 @@ pub struct Case {
     /// Panics when it does not hold.
     pub run: fn(&Lab),
 }
+
+/// Each daemon and the program that must be there.
+const PEERS: &[(&str, &str)] = &[
+    ("bird", "/usr/sbin/bird"),
+    ("frr", "/usr/lib/frr/bgpd"),
+    ("gobgp", "/usr/bin/gobgpd"),
+];
+
+/// All cases, in the order of the table. A new file adds its line here.
+const SUITES: &[&[Case]] = &[bird::CASES, frr::CASES, gobgp::CASES];
 
 const INSIDE: &str = "INTEROP_INSIDE";
 
@@ -44,6 +61,12 @@ fn main() -> ExitCode {
         .cloned()
         .unwrap_or_default();
     if std::env::var_os(INSIDE).is_none() {
+        if std::env::var_os("INTEROP_TABLE").is_none()
+            && let Err(difference) = table::check(SUITES)
+        {
+            println!("{difference}");
+            return ExitCode::FAILURE;
+        }
         enter(&filter)
     } else {
         run(&filter)
@@ -80,37 +103,37 @@ fn enter(filter: &str) -> ExitCode {
 fn run(filter: &str) -> ExitCode {
     let lab = Lab::new();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    let mut table = String::from("| peer | test | shows | result |\n|---|---|---|---|\n");
-    let daemons = [
-        ("bird", "/usr/sbin/bird", bird::CASES),
-        ("frr", "/usr/lib/frr/bgpd", frr::CASES),
-        ("gobgp", "/usr/bin/gobgpd", gobgp::CASES),
-    ];
-    for (daemon, path, cases) in daemons {
-        for case in cases.iter().filter(|case| case.name.contains(filter)) {
-            let result = if !Path::new(path).exists() {
-                println!("{}: skipped: {daemon} is not installed", case.name);
-                skipped += 1;
-                "skipped"
-            } else {
-                let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| (case.run)(&lab)));
-                lab.clean(outcome.is_err());
-                if outcome.is_ok() {
-                    println!("{}: ok", case.name);
-                    passed += 1;
-                    "ok"
-                } else {
-                    println!("{}: FAILED", case.name);
-                    failed += 1;
-                    "FAILED"
-                }
-            };
-            table += &format!("| {daemon} | {} | {} | {result} |\n", case.name, case.shows);
+    let mut rows = Vec::new();
+    for case in SUITES.iter().copied().flatten() {
+        if !case.name.contains(filter) {
+            continue;
         }
+        let program = PEERS.iter().find(|(peer, _)| *peer == case.peer);
+        let (_, program) = program.expect("the peer of a case is in PEERS");
+        let result = if !Path::new(program).exists() {
+            println!("{}: skipped: {} is not installed", case.name, case.peer);
+            skipped += 1;
+            "skipped"
+        } else {
+            let started = Instant::now();
+            let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| (case.run)(&lab)));
+            lab.clean(outcome.is_err());
+            let took = started.elapsed().as_secs_f32();
+            if outcome.is_ok() {
+                println!("{}: ok ({took:.1} s)", case.name);
+                passed += 1;
+                "ok"
+            } else {
+                println!("{}: FAILED ({took:.1} s)", case.name);
+                failed += 1;
+                "FAILED"
+            }
+        };
+        rows.push((case, result));
     }
     println!("interop: {passed} passed, {failed} failed, {skipped} skipped");
     if let Some(file) = std::env::var_os("INTEROP_TABLE") {
-        std::fs::write(file, table).expect("the table can be written");
+        table::write(Path::new(&file), &rows);
     }
     if failed == 0 {
         ExitCode::SUCCESS
