@@ -56,29 +56,29 @@ fn rfc7606_verdicts() {
     // §7.1 to §7.4
     check(EBGP, &[0x40, 1, 1, 3], "withdraw origin");
     check(EBGP, &[0x40, 1, 2, 0, 0], "withdraw origin");
-    check(EBGP, &[0xc0, 1, 1, 0], "withdraw attribute_flags");
+    check(EBGP, &[0xc0, 1, 1, 0], "withdraw attribute-flags");
     check(
         EBGP,
         &[0x40, 2, 6, 2, 2, 0, 0, 0xfd, 0xe9],
-        "withdraw as_path",
+        "withdraw as-path",
     );
     check(
         EBGP,
         &[0x40, 2, 6, 5, 1, 0, 0, 0xfd, 0xe9],
-        "withdraw as_path",
+        "withdraw as-path",
     );
-    check(EBGP, &[0x40, 2, 2, 2, 0], "withdraw as_path");
+    check(EBGP, &[0x40, 2, 2, 2, 0], "withdraw as-path");
     check(
         EBGP,
         &[0x40, 2, 7, 2, 1, 0, 0, 0xfd, 0xe9, 2],
-        "withdraw as_path",
+        "withdraw as-path",
     );
-    check(EBGP, &[0x40, 3, 3, 10, 0, 0], "withdraw next_hop");
-    check(EBGP, &[0x80, 4, 3, 0, 0, 1], "withdraw multi_exit_disc");
+    check(EBGP, &[0x40, 3, 3, 10, 0, 0], "withdraw next-hop");
+    check(EBGP, &[0x80, 4, 3, 0, 0, 1], "withdraw multi-exit-disc");
     // §7.5 to §7.7
     check(EBGP, &[0x40, 5, 4, 0, 0, 0, 100], "discard 1");
     check(IBGP, &[0x40, 5, 4, 0, 0, 0, 100], "ok");
-    check(IBGP, &[0x40, 5, 3, 0, 0, 100], "withdraw local_pref");
+    check(IBGP, &[0x40, 5, 3, 0, 0, 100], "withdraw local-pref");
     check(EBGP, &[0x40, 6, 0], "ok");
     check(EBGP, &[0x40, 6, 1, 0], "discard 1");
     check(EBGP, &[0xc0, 7, 6, 0xfd, 0xe9, 10, 0, 0, 1], "discard 1");
@@ -87,14 +87,14 @@ fn rfc7606_verdicts() {
     check(EBGP, &[0xc0, 8, 3, 0, 0, 1], "withdraw communities");
     check(EBGP, &[0xc0, 8, 0], "withdraw communities");
     check(EBGP, &[0x80, 9, 4, 10, 0, 0, 9], "discard 1");
-    check(IBGP, &[0x80, 9, 3, 10, 0, 0], "withdraw originator_id");
+    check(IBGP, &[0x80, 9, 3, 10, 0, 0], "withdraw originator-id");
     check(EBGP, &[0x80, 10, 4, 10, 0, 0, 9], "discard 1");
     check(
         IBGP,
         &[0x80, 10, 5, 10, 0, 0, 9, 9],
-        "withdraw cluster_list",
+        "withdraw cluster-list",
     );
-    check(IBGP, &[0x80, 10, 0], "withdraw cluster_list");
+    check(IBGP, &[0x80, 10, 0], "withdraw cluster-list");
     // §7.11, §7.12: multiprotocol
     check(EBGP, &[0x80, 14, 3, 0, 2, 1], "reset 3/9");
     check(EBGP, &[0x80, 14, 9, 0, 2, 1, 3, 1, 2, 3, 0, 0], "reset 3/9");
@@ -106,16 +106,16 @@ fn rfc7606_verdicts() {
     check(
         EBGP,
         &[0xc0, 16, 7, 0, 0, 0, 0, 0, 0, 0],
-        "withdraw extended_communities",
+        "withdraw extended-communities",
     );
-    check(EBGP, &[0xc0, 32, 4, 0, 0, 0, 1], "withdraw large_community");
+    check(EBGP, &[0xc0, 32, 4, 0, 0, 0, 1], "withdraw large-community");
     // Unknown ones
     check(EBGP, &[0xc0, 99, 1, 7], "ok");
     check(EBGP, &[0x80, 99, 1, 7], "ok");
     check(EBGP, &[0x40, 99, 1, 7], "reset 3/2");
     // §4: an attribute that runs over the end of the block
-    check(EBGP, &[0xc0, 99, 9, 7], "withdraw attribute_length");
-    check(EBGP, &[0xc0], "withdraw attribute_length");
+    check(EBGP, &[0xc0, 99, 9, 7], "withdraw attribute-length");
+    check(EBGP, &[0xc0], "withdraw attribute-length");
     // Nothing added: the control.
     check(EBGP, &[], "ok");
 }
