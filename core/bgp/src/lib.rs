@@ -29,7 +29,10 @@ mod status;
 mod wire;
 
 pub use config::{Config, GracefulRestart, NextHopMode, Origin, PeerConfig, RangeConfig};
-pub use filter::{Action, Filter, PrefixMatch, Rule, Source};
+pub use filter::{
+    Action, AsPathMatch, Community, CommunityError, CommunityKind, CommunityMatch, Filter,
+    InterfaceMatch, Operation, PeerType, PrefixList, PrefixMatch, Rule, Source,
+};
 pub use input::{Asn, ConnId, Family, Input, Now};
 pub use output::{Chunk, NextHop, Output, Route, RouteChange};
 pub use speaker::Speaker;
