@@ -4,6 +4,7 @@ use crate::{Asn, Family, Filter};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The wanted configuration of a speaker. Handed over whole; the machine works out what changed.
@@ -21,6 +22,8 @@ pub struct Config {
     pub ranges: Vec<RangeConfig>,
     /// The prefixes that we originate.
     pub origins: BTreeMap<IpNet, Origin>,
+    /// Connected networks and the interface of each, for filters that ask for the interface.
+    pub interfaces: BTreeMap<IpNet, Arc<str>>,
     /// Give [`crate::Output::Routes`]. Cannot be changed later.
     pub report_routes: bool,
     /// We were here a moment ago and forwarding went on: tells peers so (RFC 4724 §4.1, R bit),
@@ -41,6 +44,7 @@ impl Config {
             peers: Vec::new(),
             ranges: Vec::new(),
             origins: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
             report_routes: true,
             restarting: false,
             selection_deferral: Duration::from_secs(30),
@@ -61,6 +65,8 @@ pub struct Origin {
     pub large_communities: Vec<[u32; 3]>,
     /// `None`: the local address of each session.
     pub next_hop: Option<IpAddr>,
+    /// Where it leads to, for filters that ask for the interface.
+    pub interface: Option<Arc<str>>,
 }
 
 /// What next hop the peer is told.

@@ -161,7 +161,7 @@ pub struct PathInfo {
     pub local_pref: u32,
     /// MULTI_EXIT_DISC.
     pub med: Option<u32>,
-    /// COMMUNITIES as `aa:nn`.
+    /// COMMUNITIES as `aa:nn`, EXTENDED COMMUNITIES as `rt:aa:nn`, LARGE_COMMUNITY as `aa:nn:mm`.
     pub communities: Vec<String>,
     /// ORIGINATOR_ID.
     pub originator_id: Option<Ipv4Addr>,
@@ -171,6 +171,8 @@ pub struct PathInfo {
     pub stale: bool,
     /// Used, or why not.
     pub standing: PathStanding,
+    /// For `import-filter`: the rule that keeps it out.
+    pub rule: Option<String>,
 }
 
 /// Why a prefix is routed as it is.

@@ -405,10 +405,8 @@ fn random_run(seed: u64) {
                 }
                 for (i, peer) in configs[0].peers.iter_mut().enumerate() {
                     let theirs = barred.iter().filter(|(client, _)| *client == i + 1);
-                    let reject = |(_, prefix): &(usize, ipnet::IpNet)| Rule {
-                        prefix: Some(PrefixMatch::exact(*prefix)),
-                        source: None,
-                        action: Action::Reject,
+                    let reject = |(_, prefix): &(usize, ipnet::IpNet)| {
+                        Rule::of_prefix(PrefixMatch::exact(*prefix), Action::Reject)
                     };
                     let rules = theirs.map(reject).collect();
                     peer.export = Filter {

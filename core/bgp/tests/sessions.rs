@@ -238,11 +238,7 @@ fn export_filter_changes_in_place() {
     let mut only = world.speaker(0).config().clone();
     let set = PrefixMatch::within(net("10.200.0.0/24"));
     only.peers[0].export = Filter {
-        rules: vec![Rule {
-            prefix: Some(set),
-            source: None,
-            action: Action::Accept,
-        }],
+        rules: vec![Rule::of_prefix(set, Action::Accept)],
         otherwise: Action::Reject,
     };
     world.configure(0, only.clone());
@@ -265,11 +261,7 @@ fn import_filter_changes_in_place() {
     world.seconds(5);
     assert_eq!(world.nodes[1].routes.len(), 2);
     let mut picky = world.speaker(1).config().clone();
-    let rule = Rule {
-        prefix: Some(PrefixMatch::exact(net("0.0.0.0/0"))),
-        source: None,
-        action: Action::Reject,
-    };
+    let rule = Rule::of_prefix(PrefixMatch::exact(net("0.0.0.0/0")), Action::Reject);
     picky.peers[0].import = Filter {
         rules: vec![rule],
         otherwise: Action::Accept,

@@ -80,11 +80,7 @@ fn peer(session: &Session, export: &Filter) -> PeerConfig {
 }
 
 fn export(rules: &[ExportRule]) -> Filter {
-    let rule = |prefix, action| Rule {
-        prefix: Some(prefix),
-        source: None,
-        action,
-    };
+    let rule = Rule::of_prefix;
     let rules = rules.iter().flat_map(|wanted| match wanted {
         ExportRule::WithheldPool(pool) => vec![rule(PrefixMatch::within(*pool), Action::Reject)],
         ExportRule::OwnBlock(block) => vec![

@@ -349,6 +349,7 @@ impl RuleEntry {
                 ActionName::Accept => Action::Accept,
                 ActionName::Reject => Action::Reject,
             },
+            ..Rule::default()
         })
     }
 }
@@ -382,6 +383,7 @@ impl OriginateEntry {
             communities,
             large_communities,
             next_hop: self.next_hop,
+            interface: None,
         })
     }
 }

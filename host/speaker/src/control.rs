@@ -202,7 +202,10 @@ fn explanation(explained: &Explanation) -> String {
     for path in &explained.paths {
         let verdict = match path.standing {
             PathStanding::Best => "best".to_owned(),
-            PathStanding::Lost(reason) => format!("lost: {reason}"),
+            PathStanding::Lost(reason) => match &path.rule {
+                Some(rule) => format!("lost: {reason} ({rule})"),
+                None => format!("lost: {reason}"),
+            },
         };
         let _ = write!(
             out,

@@ -73,6 +73,15 @@ impl Community {
         }
     }
 
+    fn of_bits(kind: CommunityKind, bits: u128) -> Self {
+        let low = |shift: u32| (bits >> shift) as u32;
+        match kind {
+            CommunityKind::Standard => Community::Standard(low(0)),
+            CommunityKind::Extended => Community::Extended(bits as u64),
+            CommunityKind::Large => Community::Large([low(64), low(32), low(0)]),
+        }
+    }
+
     /// As on the wire.
     pub(crate) fn encode(self, out: &mut Vec<u8>) {
         let octets = self.bits().to_be_bytes();
@@ -118,6 +127,20 @@ impl CommunityMatch {
     }
 }
 
+/// All communities in a canonical block.
+pub(crate) fn communities(block: &[u8]) -> impl Iterator<Item = Community> {
+    let all = [
+        CommunityKind::Standard,
+        CommunityKind::Extended,
+        CommunityKind::Large,
+    ];
+    all.into_iter().flat_map(|kind| {
+        let list = attribute::find(block, kind.attribute()).unwrap_or_default();
+        list.chunks_exact(kind.octets())
+            .map(move |octets| Community::of_bits(kind, bits(octets)))
+    })
+}
+
 /// Why a text is no community.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommunityError(String);
@@ -149,12 +172,7 @@ impl FromStr for Community {
         if pattern.mask & full != full {
             return Err(CommunityError(text.to_owned()));
         }
-        let low = |shift: u32| (pattern.value >> shift) as u32;
-        Ok(match pattern.kind {
-            CommunityKind::Standard => Community::Standard(low(0)),
-            CommunityKind::Extended => Community::Extended(pattern.value as u64),
-            CommunityKind::Large => Community::Large([low(64), low(32), low(0)]),
-        })
+        Ok(Community::of_bits(pattern.kind, pattern.value))
     }
 }
 
@@ -271,7 +289,9 @@ mod tests {
         );
         check("rt:64512:70000", &[0, 2, 0xfc, 0, 0, 1, 0x11, 0x70]);
         check("soo:4200000000:7", &[2, 3, 0xfa, 0x56, 0xea, 0, 0, 7]);
-        for wrong in ["", "7", "70000:1", "1:70000", "a:1", "1:2:3:4", "64512:*", "+1:2", "rt:1"] {
+        for wrong in [
+            "", "7", "70000:1", "1:70000", "a:1", "1:2:3:4", "64512:*", "+1:2", "rt:1",
+        ] {
             assert!(wrong.parse::<Community>().is_err(), "{wrong}");
         }
         let no_export: Community = "no-export".parse().expect("known");

@@ -49,6 +49,14 @@ pub(crate) struct Interfaces {
 }
 
 impl Interfaces {
+    /// None are known.
+    pub const fn none() -> Self {
+        Interfaces {
+            connected: BTreeMap::new(),
+            local: BTreeMap::new(),
+        }
+    }
+
     /// The interface that a next hop is reached by: that of the longest connected network.
     pub fn toward(&self, next_hop: IpAddr) -> Option<&str> {
         self.connected

@@ -13,6 +13,7 @@ mod operation;
 mod prefix;
 
 pub use as_path::AsPathMatch;
+pub(crate) use community::communities;
 pub use community::{Community, CommunityError, CommunityKind, CommunityMatch};
 pub use interfaces::InterfaceMatch;
 pub(crate) use interfaces::Interfaces;
@@ -116,13 +117,18 @@ impl Rule {
             Source::Peers
         };
         self.source.is_none_or(|wanted| wanted == source)
-            && self.peer_type.is_none_or(|wanted| wanted == session.peer_type)
+            && self
+                .peer_type
+                .is_none_or(|wanted| wanted == session.peer_type)
             && self.interface.as_ref().is_none_or(|pattern| {
                 let interface = || session.interfaces.toward(route.next_hop);
                 // That of a prefix of ours depends on the prefix, and is looked at with it.
                 route.local || interface().is_some_and(|name| pattern.matches(name))
             })
-            && self.communities.iter().all(|wanted| wanted.is_in(route.block))
+            && self
+                .communities
+                .iter()
+                .all(|wanted| wanted.is_in(route.block))
             && self.as_path.as_ref().is_none_or(|wanted| {
                 let path = attribute::find(route.block, kind::AS_PATH);
                 wanted.matches(path.unwrap_or_default())
@@ -134,9 +140,7 @@ impl Rule {
 
     /// Whether nothing is left to ask once [`Rule::suits`] has said yes.
     fn is_settled(&self, local: bool) -> bool {
-        self.prefix.is_none()
-            && self.prefix_list.is_none()
-            && !(local && self.interface.is_some())
+        self.prefix.is_none() && self.prefix_list.is_none() && !(local && self.interface.is_some())
     }
 }
 
@@ -259,12 +263,7 @@ impl Filter {
 
     /// Appends the rules, by number, that only wait for a prefix; those behind one that waits for
     /// nothing are left out.
-    pub(crate) fn candidates(
-        &self,
-        route: &Facts<'_>,
-        session: &Session<'_>,
-        out: &mut Vec<u16>,
-    ) {
+    pub(crate) fn candidates(&self, route: &Facts<'_>, session: &Session<'_>, out: &mut Vec<u16>) {
         for (number, rule) in (0..).zip(self.rules.iter().take(Filter::MOST_RULES)) {
             if rule.suits(route, session) {
                 out.push(number);
@@ -291,6 +290,15 @@ impl Filter {
                     !local || own().is_some_and(|name| pattern.matches(name))
                 })
         })
+    }
+
+    /// What people call a rule.
+    pub(crate) fn name_of(&self, rule: Option<u16>) -> String {
+        match rule.map(|n| (n, &self.rules[usize::from(n)].name)) {
+            Some((_, Some(name))) => name.to_string(),
+            Some((number, None)) => format!("rule {}", u32::from(number) + 1),
+            None => "no rule matches".to_owned(),
+        }
     }
 
     /// What a rule does, or what happens without one.
@@ -344,7 +352,12 @@ mod tests {
 
     fn block() -> Vec<u8> {
         let mut out = Vec::new();
-        put(&mut out, flag::TRANSITIVE, kind::AS_PATH, &[2, 1, 0, 0, 0xfd, 0xe9]);
+        put(
+            &mut out,
+            flag::TRANSITIVE,
+            kind::AS_PATH,
+            &[2, 1, 0, 0, 0xfd, 0xe9],
+        );
         put(&mut out, flag::TRANSITIVE, kind::LOCAL_PREF, &[0, 0, 0, 7]);
         put(&mut out, 0xc0, kind::COMMUNITIES, &[0xfc, 0, 0, 1]);
         out
@@ -362,23 +375,41 @@ mod tests {
     #[test]
     fn conditions_besides_the_prefix() {
         let mut interfaces = Interfaces::default();
-        interfaces.connected.insert(net("10.0.0.0/24"), "eth0".into());
+        interfaces
+            .connected
+            .insert(net("10.0.0.0/24"), "eth0".into());
         let session = Session {
             peer_type: PeerType::External,
             interfaces: &interfaces,
         };
         let block = block();
         let check = |rule: Rule, expected: bool| {
-            assert_eq!(rule.suits(&facts(&block, false), &session), expected, "{rule:?}");
+            assert_eq!(
+                rule.suits(&facts(&block, false), &session),
+                expected,
+                "{rule:?}"
+            );
         };
         let any = Rule::default;
         check(any(), true);
         for (text, expected) in [("64512:1", true), ("64512:2", false), ("1:2:3", false)] {
             let communities = vec![community(text)];
-            check(Rule { communities, ..any() }, expected);
+            check(
+                Rule {
+                    communities,
+                    ..any()
+                },
+                expected,
+            );
         }
         let both = vec![community("64512:1"), community("64512:2")];
-        check(Rule { communities: both, ..any() }, false);
+        check(
+            Rule {
+                communities: both,
+                ..any()
+            },
+            false,
+        );
         for (asn, expected) in [(65001, true), (65002, false)] {
             let as_path = Some(AsPathMatch {
                 prefix: vec![asn],
@@ -387,16 +418,40 @@ mod tests {
             check(Rule { as_path, ..any() }, expected);
         }
         for (peer_type, expected) in [(PeerType::External, true), (PeerType::Internal, false)] {
-            check(Rule { peer_type: Some(peer_type), ..any() }, expected);
+            check(
+                Rule {
+                    peer_type: Some(peer_type),
+                    ..any()
+                },
+                expected,
+            );
         }
         for (value, expected) in [(7, true), (100, false)] {
-            check(Rule { local_pref: Some(value), ..any() }, expected);
+            check(
+                Rule {
+                    local_pref: Some(value),
+                    ..any()
+                },
+                expected,
+            );
         }
         for (pattern, expected) in [("eth*", true), ("*.calico", false)] {
-            check(Rule { interface: Some(InterfaceMatch::new(pattern)), ..any() }, expected);
+            check(
+                Rule {
+                    interface: Some(InterfaceMatch::new(pattern)),
+                    ..any()
+                },
+                expected,
+            );
         }
         for (source, expected) in [(Source::Peers, true), (Source::Local, false)] {
-            check(Rule { source: Some(source), ..any() }, expected);
+            check(
+                Rule {
+                    source: Some(source),
+                    ..any()
+                },
+                expected,
+            );
         }
     }
 
@@ -434,7 +489,11 @@ mod tests {
         let block = block();
         let mut remote = Vec::new();
         filter.candidates(&facts(&block, false), &session, &mut remote);
-        assert_eq!(remote, [1, 3], "nothing leads to cali* from afar, and 3 settles it");
+        assert_eq!(
+            remote,
+            [1, 3],
+            "nothing leads to cali* from afar, and 3 settles it"
+        );
         let mut local = Vec::new();
         filter.candidates(&facts(&block, true), &session, &mut local);
         assert_eq!(local, [1, 2, 3]);
@@ -444,6 +503,9 @@ mod tests {
         assert_eq!(first(&local, "10.9.0.1/32", true), Some(2));
         assert_eq!(first(&local, "10.9.0.2/32", true), Some(3));
         assert_eq!(filter.operations(Some(3)), [Operation::SetMed(1)]);
-        assert!(filter.may_accept(net("10.1.2.0/24"), Source::Peers), "rule 0 may");
+        assert!(
+            filter.may_accept(net("10.1.2.0/24"), Source::Peers),
+            "rule 0 may"
+        );
     }
 }

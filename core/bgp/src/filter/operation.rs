@@ -53,13 +53,16 @@ pub(crate) fn apply(operations: &[Operation], block: &[u8]) -> Vec<u8> {
     for operation in operations {
         block = match operation {
             Operation::AddCommunity(community) => add(&block, *community),
-            Operation::RemoveCommunities(pattern) => remove(&block, pattern.kind(), |octets| {
-                pattern.matches(octets)
-            }),
+            Operation::RemoveCommunities(pattern) => {
+                remove(&block, pattern.kind(), |octets| pattern.matches(octets))
+            }
             Operation::ClearCommunities(kind) => remove(&block, *kind, |_| true),
             Operation::PrependAsPath(list) => {
                 let path = attribute::find(&block, kind::AS_PATH).unwrap_or_default();
-                let path = list.iter().rev().fold(path.to_vec(), |path, asn| prepend(&path, *asn));
+                let path = list
+                    .iter()
+                    .rev()
+                    .fold(path.to_vec(), |path, asn| prepend(&path, *asn));
                 replace(&block, flag::TRANSITIVE, kind::AS_PATH, Some(&path))
             }
             Operation::SetLocalPref(value) => {
@@ -154,11 +157,7 @@ mod tests {
     const PATH: (u8, u8, &[u8]) = (0x40, 2, &[2, 1, 0, 0, 0xfd, 0xe9]);
 
     #[track_caller]
-    fn check(
-        operations: &[Operation],
-        input: &[(u8, u8, &[u8])],
-        expected: &[(u8, u8, &[u8])],
-    ) {
+    fn check(operations: &[Operation], input: &[(u8, u8, &[u8])], expected: &[(u8, u8, &[u8])]) {
         assert_eq!(apply(operations, &block(input)), block(expected));
     }
 

@@ -7,7 +7,7 @@
 //!                    └─ subgroups that have read everything become one again
 //! ```
 
-use super::decision::Origin;
+use super::difference::Difference;
 use super::encode::{Encoder, Made, end_of_rib};
 use super::export::Policy;
 use super::log::Before;
@@ -36,9 +36,31 @@ pub(crate) struct Joining {
 struct Dump {
     next: u32,
     joining: Vec<Joining>,
-    /// The policy under which the members were told so far; what it let through and the new one
-    /// does not is withdrawn.
-    old: Option<Policy>,
+    told: Told,
+}
+
+/// What the members of a dump were told before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Told {
+    /// Nothing.
+    Nothing,
+    /// All this policy let through: what differs now is told, and nothing else.
+    Under(Policy),
+    /// All that is told now; they want it again (RFC 2918).
+    Same,
+    /// Some of what these or other policies let through.
+    Unknown,
+}
+
+/// Where a peer was that left.
+struct Left {
+    policy: Policy,
+    cursor: u64,
+    unsure_until: u64,
+    /// Its dump was under way.
+    dump: Option<Joining>,
+    /// Its End-of-RIB was held back.
+    held: bool,
 }
 
 struct Subgroup {
@@ -90,17 +112,33 @@ impl AdjRibOut {
             .sum()
     }
 
-    /// Lets a peer in: it gets the whole table, then all changes. `old` is what [`Self::leave`]
-    /// returned when it was in until now.
-    pub fn join(
-        &mut self,
-        policy: Policy,
-        joining: Joining,
-        old: Option<(Policy, u64)>,
-        head: u64,
-    ) {
-        let (old, cursor) = old.map_or((None, head), |(policy, cursor)| (Some(policy), cursor));
-        let unsure_until = if old.is_some() { head } else { 0 };
+    /// Lets a peer in: it gets the whole table, then all changes.
+    pub fn join(&mut self, policy: Policy, joining: Joining, head: u64) {
+        self.enter(policy, joining, Told::Nothing, (head, 0));
+    }
+
+    /// Tells a member everything again, or, under a new policy, what differs by it.
+    pub fn rejoin(&mut self, policy: Option<Policy>, mut joining: Joining, head: u64) {
+        let Some(left) = self.take_out(joining.peer) else {
+            return;
+        };
+        joining.end_of_rib |= left.held || left.dump.is_some_and(|dump| dump.end_of_rib);
+        joining.marked |= left.dump.is_some_and(|dump| dump.marked);
+        let (policy, told) = match policy {
+            None if left.dump.is_none() => (left.policy, Told::Same),
+            None => (left.policy, Told::Unknown),
+            Some(policy) if left.dump.is_some() || joining.marked => (policy, Told::Unknown),
+            Some(policy) => (policy, Told::Under(left.policy)),
+        };
+        let unsure_until = match &told {
+            Told::Same => left.unsure_until,
+            Told::Nothing | Told::Under(_) | Told::Unknown => head,
+        };
+        self.enter(policy, joining, told, (left.cursor, unsure_until));
+    }
+
+    fn enter(&mut self, policy: Policy, joining: Joining, told: Told, place: (u64, u64)) {
+        let (cursor, unsure_until) = place;
         let group = match self.groups.iter().position(|group| group.policy == policy) {
             Some(at) => &mut self.groups[at],
             None => {
@@ -115,7 +153,7 @@ impl AdjRibOut {
         let fresh = group.subgroups.iter_mut().find(|subgroup| {
             let same = |dump: &Dump| {
                 dump.next == 0
-                    && dump.old == old
+                    && dump.told == told
                     && dump.joining.iter().all(|j| j.marked == joining.marked)
             };
             (subgroup.cursor, subgroup.unsure_until) == (cursor, unsure_until)
@@ -138,24 +176,37 @@ impl AdjRibOut {
                 dump: Some(Dump {
                     next: 0,
                     joining: vec![joining],
-                    old,
+                    told,
                 }),
             }),
         }
     }
 
-    /// Takes a peer out; returns the policy it was under, and its cursor.
-    pub fn leave(&mut self, peer: u16) -> Option<(Policy, u64)> {
+    /// Takes a peer out.
+    pub fn leave(&mut self, peer: u16) {
+        self.take_out(peer);
+    }
+
+    fn take_out(&mut self, peer: u16) -> Option<Left> {
+        let held = self.held.contains(&peer);
         self.held.retain(|held| *held != peer);
         let mut found = None;
         for group in &mut self.groups {
             for subgroup in &mut group.subgroups {
                 if let Ok(at) = subgroup.members.binary_search(&peer) {
                     subgroup.members.remove(at);
+                    let mut left = Left {
+                        policy: group.policy.clone(),
+                        cursor: subgroup.cursor,
+                        unsure_until: subgroup.unsure_until,
+                        dump: None,
+                        held,
+                    };
                     if let Some(dump) = &mut subgroup.dump {
+                        left.dump = dump.joining.iter().find(|j| j.peer == peer).copied();
                         dump.joining.retain(|joining| joining.peer != peer);
                     }
-                    found = Some((group.policy.clone(), subgroup.cursor));
+                    found = Some(left);
                 }
             }
             group
@@ -256,7 +307,7 @@ impl Group {
                 Dump {
                     next: dump.next,
                     joining: theirs,
-                    old: dump.old.clone(),
+                    told: dump.told.clone(),
                 }
             });
             parted.push(Subgroup {
@@ -362,12 +413,20 @@ impl Subgroup {
         }
         let mut encoder = Encoder::new(sight, table, policy, &self.members);
         let end = table.size().min(dump.next as usize + SLICE) as u32;
-        for net in dump.next..end {
-            let before = match &dump.old {
-                None => Before::Nothing,
-                Some(old) => told_under(old, table, sight.origins, net),
-            };
-            encoder.add(net, before);
+        match &dump.told {
+            Told::Nothing | Told::Same => {
+                (dump.next..end).for_each(|net| encoder.add(net, Before::Nothing));
+            }
+            Told::Under(old) => {
+                let mut difference = Difference::new(old);
+                (dump.next..end).for_each(|net| encoder.change(net, &mut difference));
+            }
+            Told::Unknown => {
+                let live = |net: &u32| table.best(*net).is_some();
+                (dump.next..end)
+                    .filter(live)
+                    .for_each(|net| encoder.add(net, Before::Unknown));
+            }
         }
         dump.next = end;
         let done = (end as usize >= table.size())
@@ -376,6 +435,8 @@ impl Subgroup {
         let made = encoder.finish();
         self.deliver(made, outboxes, progress);
         let Some(done) = done else { return };
+        // Of what changed since they joined they may have been told the state before or after.
+        self.unsure_until = self.unsure_until.max(table.log.head());
         let marker = Arc::new(Encoded::new(end_of_rib(K::FAMILY), 1));
         let end = Arc::new(Encoded::new(refresh::encode(K::FAMILY, Step::End), 0));
         let mut held = Vec::new();
@@ -393,19 +454,5 @@ impl Subgroup {
         if let Some(hold) = hold {
             hold.extend(held);
         }
-    }
-}
-
-/// What the peers were told of a net under an earlier policy.
-fn told_under<K: Key>(old: &Policy, table: &Table<K>, origins: &[Origin], net: u32) -> Before {
-    let Some(path) = table.best(net) else {
-        return Before::Nothing;
-    };
-    let origin = &origins[usize::from(path.peer)];
-    let told = old.admits_origin(origin) && old.admits_prefix(|| table.key(net).to_net(), origin);
-    if told {
-        Before::Unknown
-    } else {
-        Before::Nothing
     }
 }

@@ -1,10 +1,13 @@
 //! UPDATEs for one update group, from changed nets: withdrawals first, then routes packed by
 //! attribute set.
 
+use super::difference::{Change, Difference};
 use super::export::{self, Policy, put_next_hop};
+use super::judge::{Judge, Subject, Verdict};
 use super::log::Before;
 use super::outbox::Encoded;
-use super::table::{Sight, Table};
+use super::table::{Path, Sight, Table};
+use crate::filter::Operation;
 use crate::wire::attribute::{flag, kind};
 use crate::wire::nlri::Key;
 use crate::wire::{Kind, begin, finish, open};
@@ -20,7 +23,51 @@ struct Item {
     attributes: u32,
     next_hop: u32,
     peer: u16,
+    /// 1 + the rule that changes it, or 0.
+    rule: u16,
     net: u32,
+}
+
+impl Item {
+    fn new(path: &Path, rule: Option<u16>, net: u32) -> Self {
+        Item {
+            attributes: path.attributes,
+            next_hop: path.next_hop,
+            peer: path.peer,
+            rule: rule.map_or(0, |rule| rule + 1),
+            net,
+        }
+    }
+}
+
+/// Whether a path may be told under a policy, and the rule that changes it.
+#[inline]
+pub(crate) fn admit<K: Key>(
+    policy: &Policy,
+    judge: &mut Judge<'_>,
+    sight: Sight<'_>,
+    path: &Path,
+    key: K,
+) -> Option<Option<u16>> {
+    let origin = &sight.origins[usize::from(path.peer)];
+    if !policy.admits_origin(origin)
+        || !policy.admits_communities(sight.attributes.record(path.attributes))
+    {
+        return None;
+    }
+    let subject = Subject {
+        attributes: path.attributes,
+        next_hop: path.next_hop,
+        local: origin.local,
+    };
+    let facts = || {
+        let block = sight.attributes.octets(path.attributes);
+        (block, sight.next_hops.get(path.next_hop))
+    };
+    match judge.judge(subject, facts, || key.to_net()) {
+        Verdict::Accept(rule) => Some(rule),
+        Verdict::Reject => None,
+    }
 }
 
 /// One pass over some nets for one group.
@@ -28,6 +75,7 @@ pub(crate) struct Encoder<'a, K> {
     sight: Sight<'a>,
     table: &'a Table<K>,
     policy: &'a Policy,
+    judge: Judge<'a>,
     /// Sorted.
     members: &'a [u16],
     items: Vec<Item>,
@@ -61,6 +109,7 @@ impl<'a, K: Key> Encoder<'a, K> {
             sight,
             table,
             policy,
+            judge: policy.judge(),
             members,
             items: Vec::new(),
             withdrawn: Vec::new(),
@@ -75,32 +124,19 @@ impl<'a, K: Key> Encoder<'a, K> {
 
     /// Takes a net as it is now; `before` is what the group may have been told.
     pub fn add(&mut self, net: u32, before: Before) {
-        let key = self.table.key(net);
-        let best = self.table.best(net);
-        let admitted = best.filter(|path| {
-            let origin = &self.sight.origins[usize::from(path.peer)];
-            self.policy.admits_origin(origin)
-                && self
-                    .policy
-                    .admits_communities(self.sight.attributes.record(path.attributes))
-                && self.policy.admits_prefix(|| key.to_net(), origin)
+        let table = self.table;
+        let key = table.key(net);
+        let admitted = table.best(net).and_then(|path| {
+            let verdict = admit(self.policy, &mut self.judge, self.sight, path, key)?;
+            Some((path, verdict))
         });
-        let told = |policy: &Policy, peer: u16| {
-            let origin = &self.sight.origins[usize::from(peer)];
-            policy.admits_origin(origin) && policy.admits_prefix(|| key.to_net(), origin)
-        };
         match (admitted, before) {
-            (Some(path), before) => {
-                self.items.push(Item {
-                    attributes: path.attributes,
-                    next_hop: path.next_hop,
-                    peer: path.peer,
-                    net,
-                });
+            (Some((path, rule)), before) => {
+                self.items.push(Item::new(path, rule, net));
                 // The new source is not told its own route, so the old one must be taken back.
                 let stale = match before {
                     Before::Nothing => false,
-                    Before::Peer(old) => old != path.peer && told(self.policy, old),
+                    Before::Peer(old) => old != path.peer && self.was_told(old, key),
                     Before::Unknown => true,
                 };
                 if stale && self.members.binary_search(&path.peer).is_ok() {
@@ -109,7 +145,7 @@ impl<'a, K: Key> Encoder<'a, K> {
             }
             (None, Before::Nothing) => {}
             (None, Before::Peer(old)) => {
-                if told(self.policy, old) {
+                if self.was_told(old, key) {
                     self.withdrawn.push((Some(old), key));
                 }
             }
@@ -117,12 +153,35 @@ impl<'a, K: Key> Encoder<'a, K> {
         }
     }
 
+    /// Takes a net whose members were told of it under another policy.
+    pub fn change(&mut self, net: u32, difference: &mut Difference<'_>) {
+        let table = self.table;
+        let Some(path) = table.best(net) else { return };
+        let key = table.key(net);
+        let new = admit(self.policy, &mut self.judge, self.sight, path, key);
+        match difference.of(self.policy, new, self.sight, path, key) {
+            Change::None => {}
+            Change::Announce(rule) => self.items.push(Item::new(path, rule, net)),
+            Change::Withdraw => self.withdrawn.push((Some(path.peer), key)),
+        }
+    }
+
+    /// Whether a path of this peer that is gone now may have been told.
+    fn was_told(&self, peer: u16, key: K) -> bool {
+        let origin = &self.sight.origins[usize::from(peer)];
+        self.policy.admits_origin(origin) && self.judge.may_accept(|| key.to_net(), origin.local)
+    }
+
+    fn operations(&self, item: Item) -> &'a [Operation] {
+        self.policy.filter.operations(item.rule.checked_sub(1))
+    }
+
     pub fn finish(mut self) -> Made {
         let mut items = std::mem::take(&mut self.items);
         items.sort_unstable();
         let mut runs: Vec<&[Item]> = Vec::new();
         let same = |a: &Item, b: &Item| {
-            (a.attributes, a.next_hop, a.peer) == (b.attributes, b.next_hop, b.peer)
+            (a.attributes, a.next_hop, a.peer, a.rule) == (b.attributes, b.next_hop, b.peer, b.rule)
         };
         runs.extend(items.chunk_by(same));
         // A route that cannot be told (no next hop, too large) is withdrawn, so runs come first.
@@ -158,8 +217,9 @@ impl<'a, K: Key> Encoder<'a, K> {
 
     fn next_hop(&self, item: Item) -> Option<std::net::IpAddr> {
         let hop: NextHop = self.sight.next_hops.get(item.next_hop);
+        let origin = &self.sight.origins[usize::from(item.peer)];
         self.policy
-            .next_hop(hop, &self.sight.origins[usize::from(item.peer)])
+            .next_hop(hop, origin, K::FAMILY, self.operations(item))
     }
 
     /// Whether the attributes leave room for a prefix. Rarely near, so first by a bound.
@@ -167,15 +227,13 @@ impl<'a, K: Key> Encoder<'a, K> {
         let block = self.sight.attributes.octets(item.attributes);
         // Header, lengths, MP_REACH_NLRI head, longest prefix; what export may add at most.
         let room = self.policy.max_message - 23 - 25 - 17;
-        if block.len() * 2 + 32 <= room {
+        let operations = self.operations(item);
+        if operations.is_empty() && block.len() * 2 + 32 <= room {
             return true;
         }
         let mut attributes = export::Attributes::default();
-        attributes.write(
-            self.policy,
-            block,
-            &self.sight.origins[usize::from(item.peer)],
-        );
+        let origin = &self.sight.origins[usize::from(item.peer)];
+        attributes.write(self.policy, block, origin, operations);
         attributes.len() <= room
     }
 
@@ -222,7 +280,9 @@ impl<'a, K: Key> Encoder<'a, K> {
         let item = run[0];
         let origin = &self.sight.origins[usize::from(item.peer)];
         let block = self.sight.attributes.octets(item.attributes);
-        self.attributes.write(self.policy, block, origin);
+        let operations = self.operations(item);
+        self.attributes
+            .write(self.policy, block, origin, operations);
         let old_form = K::FAMILY == Family::Ipv4 && hop.is_ipv4();
         let mut rest = run;
         while !rest.is_empty() {

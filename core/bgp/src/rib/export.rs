@@ -1,12 +1,13 @@
 //! What peers of one update group are told: which routes, with which attributes and next hop.
 
 use super::decision::Origin;
-use crate::filter::{Action, Filter, Source};
+use super::judge::Judge;
+use crate::filter::{self, Filter, Interfaces, Operation};
 use crate::wire::AS_TRANS;
-use crate::wire::attribute::{self, DEFAULT_LOCAL_PREF, Record, flag, kind, put, segment};
+use crate::wire::attribute::{self, DEFAULT_LOCAL_PREF, Record, flag, kind, put};
 use crate::{Family, NextHop, NextHopMode};
-use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 /// Peers with equal policies get equal octets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(crate) struct Policy {
     pub own_address: Option<IpAddr>,
     pub next_hop: NextHopMode,
     pub filter: Filter,
+    /// Where the filter asks for them.
+    pub interfaces: Option<Arc<Interfaces>>,
 }
 
 impl Policy {
@@ -30,14 +33,9 @@ impl Policy {
         !reflected || origin.cluster.is_some() || self.cluster.is_some()
     }
 
-    /// Whether the filter lets a prefix of this origin through.
-    pub fn admits_prefix(&self, prefix: impl FnOnce() -> IpNet, origin: &Origin) -> bool {
-        let source = if origin.local {
-            Source::Local
-        } else {
-            Source::Peers
-        };
-        self.filter.is_accept_all() || self.filter.decide(prefix(), source) == Action::Accept
+    /// The filter, to be put to work.
+    pub fn judge(&self) -> Judge<'_> {
+        Judge::new(&self.filter, self.ebgp, self.interfaces.as_deref())
     }
 
     /// Whether the communities let the route through (RFC 1997).
@@ -45,8 +43,18 @@ impl Policy {
         !(record.no_advertise || record.no_export && self.ebgp)
     }
 
-    /// The next hop to tell; `None` when it would have to be ours and we have none.
-    pub fn next_hop(&self, hop: NextHop, origin: &Origin) -> Option<IpAddr> {
+    /// The next hop to tell; `None` when it would have to be ours and we have none. A rule may
+    /// set another one, of its own family.
+    pub fn next_hop(
+        &self,
+        hop: NextHop,
+        origin: &Origin,
+        family: Family,
+        operations: &[Operation],
+    ) -> Option<IpAddr> {
+        if let Some(address) = filter::next_hop(operations, family == Family::Ipv4) {
+            return Some(address);
+        }
         let unset = hop.address.is_unspecified();
         let keep = match self.next_hop {
             NextHopMode::Auto => !self.ebgp || origin.local,
@@ -73,8 +81,23 @@ impl Attributes {
         self.head.len() + self.tail.len()
     }
 
-    /// Makes them from a canonical block.
-    pub fn write(&mut self, policy: &Policy, block: &[u8], origin: &Origin) {
+    /// Makes them from a canonical block, as a rule has changed it.
+    pub fn write(
+        &mut self,
+        policy: &Policy,
+        block: &[u8],
+        origin: &Origin,
+        operations: &[Operation],
+    ) {
+        if operations.is_empty() {
+            return self.put(policy, block, origin, false);
+        }
+        let changed = filter::apply(operations, block);
+        self.put(policy, &changed, origin, filter::sets_med(operations));
+    }
+
+    /// `own_med`: MULTI_EXIT_DISC is ours and goes to eBGP peers too (RFC 4271 §5.1.4).
+    fn put(&mut self, policy: &Policy, block: &[u8], origin: &Origin, own_med: bool) {
         self.head.clear();
         self.tail.clear();
         let reflected = origin.ibgp && !policy.ebgp;
@@ -114,7 +137,7 @@ impl Attributes {
             match a.kind {
                 kind::ORIGIN => self.head.extend_from_slice(a.whole),
                 kind::AS_PATH => writer.as_path(a.value, &mut self.head),
-                kind::MED if policy.ebgp && !origin.local => {}
+                kind::MED if policy.ebgp && !origin.local && !own_med => {}
                 kind::LOCAL_PREF | kind::ORIGINATOR_ID | kind::CLUSTER_LIST if policy.ebgp => {}
                 kind::CLUSTER_LIST if reflected => {}
                 kind::AGGREGATOR if !policy.as4 => writer.old_aggregator(a.flags, a.value),
@@ -171,7 +194,7 @@ impl Writer<'_> {
     fn as_path(&mut self, path: &[u8], head: &mut Vec<u8>) {
         let own;
         let path = if self.policy.ebgp {
-            own = prepend(path, self.policy.local_as);
+            own = filter::prepend(path, self.policy.local_as);
             &own[..]
         } else {
             path
@@ -202,24 +225,6 @@ impl Writer<'_> {
             put(self.out, flags, kind::AS4_AGGREGATOR, value);
         }
     }
-}
-
-/// The path with one more AS in front (RFC 4271 §5.1.2).
-fn prepend(path: &[u8], asn: u32) -> Vec<u8> {
-    let mut out = Vec::with_capacity(path.len() + 6);
-    match path {
-        [segment::SEQUENCE, count, rest @ ..] if *count < 255 => {
-            out.extend_from_slice(&[segment::SEQUENCE, count + 1]);
-            out.extend_from_slice(&asn.to_be_bytes());
-            out.extend_from_slice(rest);
-        }
-        _ => {
-            out.extend_from_slice(&[segment::SEQUENCE, 1]);
-            out.extend_from_slice(&asn.to_be_bytes());
-            out.extend_from_slice(path);
-        }
-    }
-    out
 }
 
 /// The path with two-octet numbers, and whether any did not fit.
@@ -273,6 +278,7 @@ mod tests {
             own_address: Some(IpAddr::from([10, 0, 0, 1])),
             next_hop: NextHopMode::Auto,
             filter: Filter::accept_all(),
+            interfaces: None,
         }
     }
 
@@ -302,7 +308,7 @@ mod tests {
         expected: &[(u8, u8, &[u8])],
     ) {
         let mut made = Attributes::default();
-        made.write(policy, &block(input), origin);
+        made.write(policy, &block(input), origin, &[]);
         assert_eq!([made.head, made.tail].concat(), block(expected));
     }
 
@@ -409,16 +415,25 @@ mod tests {
             next_hop: NextHopMode::SelfAddress,
             ..policy()
         };
-        assert_eq!(policy().next_hop(kept, &from_ibgp()), Some(kept.address));
-        assert_eq!(policy().next_hop(unset, &Origin::LOCAL), own);
-        assert_eq!(ebgp.next_hop(kept, &from_ibgp()), own);
         assert_eq!(
-            ebgp.next_hop(kept, &Origin::LOCAL),
+            policy().next_hop(kept, &from_ibgp(), Family::Ipv4, &[]),
+            Some(kept.address)
+        );
+        assert_eq!(
+            policy().next_hop(unset, &Origin::LOCAL, Family::Ipv4, &[]),
+            own
+        );
+        assert_eq!(ebgp.next_hop(kept, &from_ibgp(), Family::Ipv4, &[]), own);
+        assert_eq!(
+            ebgp.next_hop(kept, &Origin::LOCAL, Family::Ipv4, &[]),
             Some(kept.address),
             "a configured one"
         );
-        assert_eq!(keep.next_hop(kept, &from_ibgp()), Some(kept.address));
-        assert_eq!(self_.next_hop(kept, &from_ibgp()), own);
+        assert_eq!(
+            keep.next_hop(kept, &from_ibgp(), Family::Ipv4, &[]),
+            Some(kept.address)
+        );
+        assert_eq!(self_.next_hop(kept, &from_ibgp(), Family::Ipv4, &[]), own);
     }
 
     #[test]
@@ -442,13 +457,5 @@ mod tests {
                 (0xc0, 17, &[2, 2, 0xfa, 0x56, 0xea, 0, 0, 0, 0xfd, 0xe9]),
             ],
         );
-    }
-
-    #[test]
-    fn full_segment_starts_a_new_one() {
-        let mut path = vec![2, 255];
-        path.resize(2 + 255 * 4, 1);
-        let longer = prepend(&path, 7);
-        assert_eq!(&longer[..8], &[2, 1, 0, 0, 0, 7, 2, 255]);
     }
 }

@@ -5,10 +5,10 @@ use super::adj_rib_out::{AdjRibOut, Joining};
 use super::attributes::{Attributes, NextHops};
 use super::decision::Origin;
 use super::export::Policy;
+use super::judge::Importer;
 use super::net_set::NetSet;
 use super::outbox::Outbox;
 use super::table::{Announcement, Counted, Path, Rejection, Shared, Sight, Table};
-use crate::filter::{Action, Filter, Source};
 use crate::wire::nlri::{self, Key};
 use crate::{Route, RouteChange};
 use ipnet::IpNet;
@@ -31,7 +31,7 @@ impl Context<'_> {
         }
     }
 
-    fn shared(&mut self) -> Shared<'_> {
+    pub fn shared(&mut self) -> Shared<'_> {
         Shared {
             attributes: self.attributes,
             next_hops: self.next_hops,
@@ -115,18 +115,18 @@ impl<K: Key> FamilyRib<K> {
         peer: u16,
         nlri: &[u8],
         said: Announcement,
-        filter: &Filter,
+        import: &mut Importer<'_>,
         context: &mut Context<'_>,
     ) {
         self.read(nlri);
-        let accepts_all = filter.is_accept_all();
+        let as_it_is = said.rejection.is_some() || import.is_idle();
         let held = &mut self.held[usize::from(peer)];
         let mut counted = Counted::default();
         let mut shared = context.shared();
         for (key, hash) in self.keys.iter().zip(&self.hashes) {
             let mut said = said;
-            if said.rejection.is_none() && !accepts_all {
-                said.rejection = verdict(filter, key.to_net());
+            if !as_it_is {
+                said = import.apply(said, || key.to_net(), &mut shared);
             }
             let new = self
                 .table
@@ -231,14 +231,19 @@ impl<K: Key> FamilyRib<K> {
         self.held[usize::from(peer)].count(counted);
     }
 
-    pub fn refilter(&mut self, peer: u16, filter: &Filter, context: &mut Context<'_>) {
+    pub fn refilter(&mut self, peer: u16, import: &mut Importer<'_>, context: &mut Context<'_>) {
         let mut counted = Counted::default();
         let mut shared = context.shared();
         for (net, path) in self.nets_of(peer) {
-            if matches!(path.rejection, None | Some(Rejection::ImportFilter)) {
-                let rejection = verdict(filter, self.table.key(net).to_net());
-                self.table
-                    .judge(net, peer, rejection, &mut shared, &mut counted);
+            if matches!(path.rejection, None | Some(Rejection::ImportFilter))
+                && let Some(said) = self.table.said(net, peer)
+            {
+                let said = Announcement {
+                    rejection: None,
+                    ..said
+                };
+                let said = import.apply(said, || self.table.key(net).to_net(), &mut shared);
+                self.table.judge(net, peer, said, &mut shared, &mut counted);
             }
         }
         self.held[usize::from(peer)].count(counted);
@@ -247,17 +252,13 @@ impl<K: Key> FamilyRib<K> {
     pub fn join(&mut self, policy: Policy, joining: Joining) {
         let head = self.table.log.head();
         self.table.log.read_to(head);
-        self.out.join(policy, joining, None, head);
+        self.out.join(policy, joining, head);
     }
 
     pub fn rejoin(&mut self, policy: Option<Policy>, joining: Joining) {
-        let Some(old) = self.out.leave(joining.peer) else {
-            return;
-        };
-        let policy = policy.unwrap_or_else(|| old.0.clone());
         let head = self.table.log.head();
         self.table.log.read_to(head);
-        self.out.join(policy, joining, Some(old), head);
+        self.out.rejoin(policy, joining, head);
     }
 
     pub fn leave(&mut self, peer: u16) {
@@ -379,9 +380,4 @@ impl<K: Key> FamilyRib<K> {
             None => Vec::new(),
         }
     }
-}
-
-fn verdict(filter: &Filter, prefix: IpNet) -> Option<Rejection> {
-    let rejected = filter.decide(prefix, Source::Peers) == Action::Reject;
-    rejected.then_some(Rejection::ImportFilter)
 }

@@ -3,10 +3,12 @@
 mod adj_rib_out;
 mod attributes;
 pub(crate) mod decision;
+mod difference;
 mod encode;
 pub(crate) mod export;
 mod family;
 mod index;
+mod judge;
 mod log;
 mod net_set;
 pub(crate) mod outbox;
@@ -14,8 +16,9 @@ pub(crate) mod table;
 
 pub(crate) use adj_rib_out::Joining;
 pub(crate) use family::Counts;
+pub(crate) use judge::{Importer, Judge};
 
-use crate::filter::Filter;
+use crate::filter::{self, Filter};
 use crate::status::{PathInfo, PathStanding};
 use crate::wire::attribute::{self, flag, kind, put};
 use crate::wire::nlri::{Key, V4, V6};
@@ -95,7 +98,7 @@ impl Rib {
         peer: u16,
         update: &Update<'_>,
         block: &[u8],
-        filter: &Filter,
+        mut import: Importer<'_>,
         rejection: Option<Rejection>,
     ) {
         let (mut context, ipv4, ipv6) = self.split();
@@ -121,14 +124,16 @@ impl Rib {
                 attributes,
                 next_hop,
                 rejection,
+                received: None,
             };
             match reach.family {
-                Family::Ipv4 => ipv4.announce(peer, reach.nlri, said, filter, &mut context),
-                Family::Ipv6 => ipv6.announce(peer, reach.nlri, said, filter, &mut context),
+                Family::Ipv4 => ipv4.announce(peer, reach.nlri, said, &mut import, &mut context),
+                Family::Ipv6 => ipv6.announce(peer, reach.nlri, said, &mut import, &mut context),
             }
             context.attributes.release(attributes);
             context.next_hops.release(next_hop);
         }
+        import.end(&mut context.shared());
     }
 
     /// Originates a prefix, or changes its attributes.
@@ -145,6 +150,7 @@ impl Rib {
             attributes,
             next_hop,
             rejection: None,
+            received: None,
         };
         if let Some(key) = V4::from_net(prefix) {
             ipv4.announce_key(LOCAL, key, said, &mut context);
@@ -183,10 +189,11 @@ impl Rib {
     }
 
     /// Applies a new import filter to what is held.
-    pub fn refilter(&mut self, peer: u16, filter: &Filter) {
+    pub fn refilter(&mut self, peer: u16, mut import: Importer<'_>) {
         let (mut context, ipv4, ipv6) = self.split();
-        ipv4.refilter(peer, filter, &mut context);
-        ipv6.refilter(peer, filter, &mut context);
+        ipv4.refilter(peer, &mut import, &mut context);
+        ipv6.refilter(peer, &mut import, &mut context);
+        import.end(&mut context.shared());
     }
 
     pub fn counts(&self, peer: u16, family: Family) -> Counts {
@@ -266,7 +273,13 @@ impl Rib {
     }
 
     /// All paths of a prefix and how each fared.
-    pub fn explain(&self, prefix: IpNet, names: &[Option<Arc<str>>]) -> Vec<PathInfo> {
+    /// `import` is the filter of a peer, also put to work: it names the rule that keeps a path out.
+    pub fn explain<'f>(
+        &self,
+        prefix: IpNet,
+        names: &[Option<Arc<str>>],
+        import: impl Fn(u16) -> Option<(&'f Filter, Judge<'f>)>,
+    ) -> Vec<PathInfo> {
         let sight = Sight {
             attributes: &self.attributes,
             next_hops: &self.next_hops,
@@ -283,7 +296,19 @@ impl Rib {
             let block = self.attributes.octets(path.attributes);
             let hop = self.next_hops.get(path.next_hop);
             let standing = lost.map_or(PathStanding::Best, PathStanding::Lost);
-            describe(path, block, hop, standing, names)
+            let mut info = describe(path, block, hop, standing, names);
+            if path.rejection == Some(Rejection::ImportFilter)
+                && let Some((filter, mut judge)) = import(path.peer)
+            {
+                let subject = judge::Subject {
+                    attributes: path.attributes,
+                    next_hop: path.next_hop,
+                    local: false,
+                };
+                let rule = judge.rule(subject, || (block, hop), prefix);
+                info.rule = Some(filter.name_of(rule));
+            }
+            info
         };
         paths.iter().map(describe).collect()
     }
@@ -343,8 +368,8 @@ fn describe(
         },
         local_pref: record.local_pref,
         med: attribute::find(block, kind::MED).map(|_| record.med),
-        communities: attribute::numbers(list(kind::COMMUNITIES))
-            .map(|c| format!("{}:{}", c >> 16, c & 0xffff))
+        communities: filter::communities(block)
+            .map(|community| community.to_string())
             .collect(),
         originator_id: record.originator,
         cluster_list: attribute::numbers(list(kind::CLUSTER_LIST))
@@ -352,5 +377,6 @@ fn describe(
             .collect(),
         stale: path.stale,
         standing,
+        rule: None,
     }
 }

@@ -12,6 +12,9 @@ use crate::wire::nlri::Key;
 /// End of a list.
 const NONE: u32 = u32::MAX;
 
+/// What a path is where the import filter did not change it.
+const NOT_CHANGED: (u32, u32) = (NONE, NONE);
+
 /// Why a path is kept out of the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -53,6 +56,8 @@ pub(crate) struct Announcement {
     pub attributes: u32,
     pub next_hop: u32,
     pub rejection: Option<Rejection>,
+    /// Attributes and next hop as the peer said them, where the import filter changed them.
+    pub received: Option<(u32, u32)>,
 }
 
 #[derive(Clone, Copy)]
@@ -78,6 +83,9 @@ pub(crate) struct Table<K> {
     free_nets: Vec<u32>,
     paths: Vec<Path>,
     free_path: u32,
+    /// By number of the path, [`Announcement::received`] or [`NOT_CHANGED`], so that another filter
+    /// can be applied; as long as no filter changes anything, empty.
+    received: Vec<(u32, u32)>,
     pub log: Log,
     seed: u64,
     /// Also log when only the set of equally good paths changes.
@@ -107,6 +115,7 @@ impl<K: Key> Table<K> {
             free_nets: Vec::new(),
             paths: Vec::new(),
             free_path: NONE,
+            received: Vec::new(),
             log: Log::default(),
             seed,
             multipath,
@@ -233,6 +242,7 @@ impl<K: Key> Table<K> {
             shared.attributes.keep(said.attributes);
             shared.next_hops.keep(said.next_hop);
             let at = self.add_path(path);
+            self.keep_received(at, said.received, shared);
             let net = &mut self.nets[id as usize];
             net.first = at;
             if said.rejection.is_none() {
@@ -256,6 +266,7 @@ impl<K: Key> Table<K> {
             counted.stale -= i32::from(was.stale);
             shared.attributes.release(was.attributes);
             shared.next_hops.release(was.next_hop);
+            self.keep_received(at, said.received, shared);
             let same = (was.attributes, was.next_hop, was.rejection)
                 == (said.attributes, said.next_hop, said.rejection);
             if same {
@@ -265,6 +276,7 @@ impl<K: Key> Table<K> {
             counted.held += 1;
             let next = std::mem::replace(&mut self.nets[id as usize].first, NONE);
             let at = self.add_path(Path { next, ..path });
+            self.keep_received(at, said.received, shared);
             self.nets[id as usize].first = at;
         }
         self.choose(id, old_best, shared);
@@ -284,6 +296,7 @@ impl<K: Key> Table<K> {
         };
         let old_best = self.best(id).copied();
         let gone = self.paths[at as usize];
+        self.keep_received(at, None, shared);
         self.unlink(id, at);
         self.paths[at as usize].next = self.free_path;
         self.free_path = at;
@@ -305,12 +318,12 @@ impl<K: Key> Table<K> {
         }
     }
 
-    /// Changes why a peer's path is kept out, or lets it in.
+    /// Puts in place what a changed import filter makes of a peer's path.
     pub fn judge(
         &mut self,
         id: u32,
         peer: u16,
-        rejection: Option<Rejection>,
+        said: Announcement,
         shared: &mut Shared<'_>,
         counted: &mut Counted,
     ) {
@@ -318,10 +331,64 @@ impl<K: Key> Table<K> {
             return;
         };
         let old_best = self.best(id).copied();
-        let was = std::mem::replace(&mut self.paths[at as usize].rejection, rejection);
-        counted.rejected += i32::from(rejection.is_some()) - i32::from(was.is_some());
-        if was != rejection {
+        let was = self.paths[at as usize];
+        let is = Path {
+            attributes: said.attributes,
+            next_hop: said.next_hop,
+            rejection: said.rejection,
+            ..was
+        };
+        shared.attributes.keep(is.attributes);
+        shared.next_hops.keep(is.next_hop);
+        self.paths[at as usize] = is;
+        counted.rejected += i32::from(is.rejection.is_some()) - i32::from(was.rejection.is_some());
+        if was != is {
             self.choose(id, old_best, shared);
+        }
+        self.keep_received(at, said.received, shared);
+        shared.attributes.release(was.attributes);
+        shared.next_hops.release(was.next_hop);
+    }
+
+    /// What a peer said of a net, before the import filter.
+    pub fn said(&self, id: u32, peer: u16) -> Option<Announcement> {
+        let at = self.locate(id, peer)?;
+        let path = &self.paths[at as usize];
+        let received = self.received.get(at as usize).copied();
+        let (attributes, next_hop) = received
+            .filter(|received| *received != NOT_CHANGED)
+            .unwrap_or((path.attributes, path.next_hop));
+        Some(Announcement {
+            attributes,
+            next_hop,
+            rejection: path.rejection,
+            received: None,
+        })
+    }
+
+    /// Keeps what a path was before the import filter, or forgets it.
+    #[inline]
+    fn keep_received(&mut self, at: u32, received: Option<(u32, u32)>, shared: &mut Shared<'_>) {
+        if received.is_some() || !self.received.is_empty() {
+            self.replace_received(at as usize, received.unwrap_or(NOT_CHANGED), shared);
+        }
+    }
+
+    fn replace_received(&mut self, at: usize, new: (u32, u32), shared: &mut Shared<'_>) {
+        if at >= self.received.len() {
+            if new == NOT_CHANGED {
+                return;
+            }
+            self.received.resize(at + 1, NOT_CHANGED);
+        }
+        if new != NOT_CHANGED {
+            shared.attributes.keep(new.0);
+            shared.next_hops.keep(new.1);
+        }
+        let old = std::mem::replace(&mut self.received[at], new);
+        if old != NOT_CHANGED {
+            shared.attributes.release(old.0);
+            shared.next_hops.release(old.1);
         }
     }
 

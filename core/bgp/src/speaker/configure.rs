@@ -1,7 +1,8 @@
 //! From the wanted configuration to what must change; sessions that need not change stay up.
 
 use super::Speaker;
-use crate::rib::Joining;
+use crate::filter::{Filter, Interfaces};
+use crate::rib::{Importer, Joining};
 use crate::session::Peer;
 use crate::wire::notification::{Notification, cease, code};
 use crate::{Config, Family, Now, Output, PeerConfig};
@@ -50,6 +51,7 @@ impl Speaker {
             (config.local_as, config.router_id) != (self.config.local_as, self.config.router_id);
         let old = std::mem::replace(&mut self.config, config);
         self.configure_origins(&old);
+        let interfaces_changed = self.configure_interfaces();
         let wanted: BTreeMap<Arc<str>, PeerConfig> = self
             .config
             .peers
@@ -74,11 +76,16 @@ impl Speaker {
             };
             let verdict = new.as_ref().map(|new| change(&peer.config, new));
             match (new, verdict) {
-                (Some(_), Some(Change::None)) if !all_anew => {
+                (Some(new), Some(Change::None)) if !all_anew => {
+                    if interfaces_changed {
+                        self.with_peer(number, now, |s, peer| s.adjust(peer, new, true));
+                    }
                     kept.insert(name);
                 }
                 (Some(new), Some(Change::Soft)) if !all_anew => {
-                    self.with_peer(number, now, |speaker, peer| speaker.adjust(peer, new));
+                    self.with_peer(number, now, |speaker, peer| {
+                        speaker.adjust(peer, new, interfaces_changed);
+                    });
                     kept.insert(name);
                 }
                 (Some(_), _) => self.remove_peer(number, cease::CONFIG_CHANGE, now),
@@ -102,11 +109,32 @@ impl Speaker {
             self.rib.unoriginate(*prefix);
         }
         for (prefix, origin) in &wanted {
-            if old.origins.get(prefix) != Some(origin) {
+            let before = old.origins.get(prefix);
+            if before.is_some_and(|before| before.interface != origin.interface) {
+                // Its attributes are the same, but what filters say of it may not be.
+                self.rib.unoriginate(*prefix);
+            }
+            if before != Some(origin) {
                 self.rib.originate(*prefix, origin);
             }
         }
         self.config.origins = wanted;
+    }
+
+    /// True when they are not what they were.
+    fn configure_interfaces(&mut self) -> bool {
+        let own = |(prefix, origin): (&ipnet::IpNet, &crate::Origin)| {
+            Some((*prefix, Arc::clone(origin.interface.as_ref()?)))
+        };
+        let interfaces = Interfaces {
+            connected: self.config.interfaces.clone(),
+            local: self.config.origins.iter().filter_map(own).collect(),
+        };
+        let changed = *self.interfaces != interfaces;
+        if changed {
+            self.interfaces = Arc::new(interfaces);
+        }
+        changed
     }
 
     fn wanted_clusters(&self) -> BTreeSet<std::net::Ipv4Addr> {
@@ -213,14 +241,19 @@ impl Speaker {
         self.free.push_back(peer.number);
     }
 
-    /// Changes a peer in place.
-    fn adjust(&mut self, peer: &mut Peer, new: PeerConfig) {
+    /// Changes a peer in place: what its filters say of what we have, and what it is told.
+    fn adjust(&mut self, peer: &mut Peer, new: PeerConfig, interfaces_changed: bool) {
         let old = std::mem::replace(&mut peer.config, new);
-        if old.import != peer.config.import {
-            self.rib.refilter(peer.number, &peer.config.import);
+        let asks = |filter: &Filter| interfaces_changed && filter.asks_interface();
+        if old.import != peer.config.import || asks(&peer.config.import) {
+            let ebgp = self.is_external(peer);
+            let import = Importer::new(&peer.config.import, ebgp, &self.interfaces);
+            self.rib.refilter(peer.number, import);
         }
-        let told = |c: &PeerConfig| (c.export.clone(), c.next_hop, c.own_next_hop);
-        if told(&old) == told(&peer.config) {
+        let same = (old.next_hop, old.own_next_hop)
+            == (peer.config.next_hop, peer.config.own_next_hop)
+            && old.export == peer.config.export;
+        if same && !asks(&peer.config.export) {
             return;
         }
         let Some(connection) = peer.established() else {

@@ -1,10 +1,10 @@
 //! What each message does in each state.
 
 use super::Speaker;
-use crate::rib::Joining;
 use crate::rib::decision::Origin;
 use crate::rib::export::Policy;
 use crate::rib::table::Rejection;
+use crate::rib::{Importer, Joining};
 use crate::session::{Negotiated, Peer, Stage, Survivor, negotiate, survivor};
 use crate::wire::attribute::{self, kind};
 use crate::wire::notification::{Notification, cease, code, fsm};
@@ -14,6 +14,7 @@ use crate::wire::update::{self, Context, Update};
 use crate::wire::{self, Kind, MAX_MESSAGE, Message};
 use crate::{ConnId, Family, Now};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 impl Speaker {
     /// Bytes of one read: all whole messages in them.
@@ -211,15 +212,21 @@ impl Speaker {
                 .or(peer.config.own_next_hop.filter(fits)),
             next_hop: peer.config.next_hop,
             filter: peer.config.export.clone(),
+            interfaces: peer
+                .config
+                .export
+                .asks_interface()
+                .then(|| Arc::clone(&self.interfaces)),
         }
     }
 
     fn update(&mut self, peer: &mut Peer, conn: ConnId, body: &[u8], now: Now) {
         peer.counters.updates_in += 1;
         let Some(agreed) = peer.session() else { return };
+        let ebgp = agreed.ebgp;
         let context = Context {
             as4: agreed.as4,
-            ebgp: agreed.ebgp,
+            ebgp,
         };
         let mut block = std::mem::take(&mut self.block);
         match update::decode(body, context, &mut block) {
@@ -228,8 +235,9 @@ impl Speaker {
                 peer.counters.treated_as_withdraw += u64::from(update.treat_as_withdraw.is_some());
                 peer.counters.attributes_discarded += u64::from(update.discarded);
                 let rejection = self.rejection(peer, &update, &block);
+                let import = Importer::new(&peer.config.import, ebgp, &self.interfaces);
                 self.rib
-                    .update(peer.number, &update, &block, &peer.config.import, rejection);
+                    .update(peer.number, &update, &block, import, rejection);
                 if let Some(family) = update.end_of_rib {
                     self.end_of_rib(peer, family);
                 }

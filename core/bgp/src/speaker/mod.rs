@@ -12,7 +12,8 @@ mod messages;
 mod pace;
 mod restart;
 
-use crate::rib::Rib;
+use crate::filter::Interfaces;
+use crate::rib::{Judge, Rib};
 use crate::session::{Peer, Random, Stage};
 use crate::{
     Chunk, Config, ConnId, Explanation, Family, Input, Now, Output, PeerEvent, PeerStatus,
@@ -39,6 +40,7 @@ pub struct Speaker {
     by_connection: BTreeMap<ConnId, u16>,
     /// All clusters that we reflect in.
     clusters: BTreeSet<Ipv4Addr>,
+    interfaces: Arc<Interfaces>,
     deadlines: BTreeSet<(Duration, u16)>,
     outputs: VecDeque<Output>,
     dialled: u64,
@@ -64,6 +66,7 @@ impl Speaker {
             by_address: BTreeMap::new(),
             by_connection: BTreeMap::new(),
             clusters: BTreeSet::new(),
+            interfaces: Arc::default(),
             deadlines: BTreeSet::new(),
             outputs: VecDeque::new(),
             dialled: 0,
@@ -226,10 +229,24 @@ impl Speaker {
 
     /// All paths of a prefix and why each won or lost.
     pub fn explain(&self, prefix: IpNet) -> Explanation {
+        let import = |number: u16| {
+            let peer = self.peers[usize::from(number)].as_deref()?;
+            let filter = &peer.config.import;
+            let judge = Judge::new(filter, self.is_external(peer), Some(&self.interfaces));
+            Some((filter, judge))
+        };
         Explanation {
             prefix,
-            paths: self.rib.explain(prefix, &self.names),
+            paths: self.rib.explain(prefix, &self.names, import),
         }
+    }
+
+    /// Whether the peer's AS is not ours.
+    fn is_external(&self, peer: &Peer) -> bool {
+        peer.session().map_or_else(
+            || peer.config.remote_as.0 != self.local_as(peer),
+            |agreed| agreed.ebgp,
+        )
     }
 
     fn status(&self, number: u16) -> Option<PeerStatus> {
