@@ -34,8 +34,9 @@ bench-bgp: setup ## BGP against BIRD: table load, memory, joins
 bench-cni: setup ## CNI ADD and DEL against the reference plugins
 	@scripts/bench-cni
 
-sim: build ## the same scenarios in simulation: many seeds, with faults
+sim: build ## in simulation: the how-to under faults (200 seeds), BGP topologies against a model (10,000)
 	@$(BIN) lab run howto --sim --faults 6 --seeds $(or $(SEEDS),200)
+	@$(CARGO) run --quiet --locked --release -p bgpsim -- --seeds $(or $(SEEDS),10000)
 
 fuzz: setup ## the decoders under random input (needs a nightly toolchain and cargo-fuzz; says so when absent)
 	@scripts/fuzz

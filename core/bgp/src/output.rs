@@ -71,8 +71,6 @@ pub struct Route {
     pub ibgp: bool,
     /// LOCAL_PREF of the best path; 100 when it had none.
     pub local_pref: u32,
-    /// The best path's peer is restarting and has not sent it again (RFC 4724 §4.2).
-    pub stale: bool,
 }
 
 /// A BGP next hop.

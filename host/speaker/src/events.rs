@@ -148,7 +148,6 @@ mod tests {
                 peer: None,
                 ibgp: true,
                 local_pref,
-                stale: false,
             };
             Event::Routes(vec![RouteChange {
                 prefix,

@@ -364,7 +364,6 @@ impl<K: Key> FamilyRib<K> {
             peer: names.get(usize::from(best.peer)).cloned().flatten(),
             ibgp: sight.origins[usize::from(best.peer)].ibgp,
             local_pref: sight.attributes.record(best.attributes).local_pref,
-            stale: best.stale,
         })
     }
 

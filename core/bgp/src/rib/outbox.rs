@@ -100,7 +100,7 @@ impl Outbox {
                 if left == 0 {
                     return;
                 }
-                let end = end.min(start + left);
+                let end = end.min(start.saturating_add(left));
                 left -= end - start;
                 out.push(Chunk {
                     data: Arc::clone(&encoded.data),

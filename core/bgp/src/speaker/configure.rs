@@ -149,7 +149,12 @@ impl Speaker {
 
     /// What a dynamic peer's configuration would be now.
     fn template(&self, peer: &Peer) -> Option<PeerConfig> {
+        let ip = peer.config.remote.ip().to_canonical();
+        let mut named = self.config.peers.iter().map(|p| p.remote.ip());
+        // One that has an entry of its own now gives way to it.
+        let replaced = named.any(|named| named.to_canonical() == ip);
         self.dynamic_config(peer.config.remote)
+            .filter(|_| !replaced)
     }
 
     fn dynamic_config(&self, remote: SocketAddr) -> Option<PeerConfig> {
