@@ -1,6 +1,6 @@
 //! What a speaker is wanted to do, as a whole value.
 
-use crate::{Asn, Family, Filter};
+use crate::{Asn, Authentication, Family, Filter, SocketOptions};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -123,6 +123,9 @@ pub struct PeerConfig {
     pub hold_time: Duration,
     /// Keepalive interval; `None`: a third of the negotiated hold time.
     pub keepalive: Option<Duration>,
+    /// How long the peer may take nothing of what is to be sent (RFC 9687 SendHoldTime). `None`:
+    /// the greater of 8 minutes and twice the negotiated hold time. Zero: for ever.
+    pub send_hold_time: Option<Duration>,
     /// Wait between attempts to connect (RFC 4271 ConnectRetryTime); jittered.
     pub connect_retry: Duration,
     /// First and greatest wait after a protocol error (IdleHoldTime); doubles with each.
@@ -131,6 +134,8 @@ pub struct PeerConfig {
     pub ttl: u8,
     /// Least TTL of what arrives (GTSM, RFC 5082).
     pub min_ttl: Option<u8>,
+    /// How segments are authenticated. Another key is put to use without a new session.
+    pub authentication: Authentication,
     /// Next hop of what we announce.
     pub next_hop: NextHopMode,
     /// Our next hop for the family that the session does not run over; without it, routes of
@@ -162,10 +167,12 @@ impl PeerConfig {
             families: Family::ALL.to_vec(),
             hold_time: Duration::from_secs(240),
             keepalive: None,
+            send_hold_time: None,
             connect_retry: Duration::from_secs(5),
             error_wait: (Duration::from_secs(5), Duration::from_secs(30)),
             ttl: 64,
             min_ttl: None,
+            authentication: Authentication::None,
             next_hop: NextHopMode::Auto,
             own_next_hop: None,
             allow_own_as: 0,
@@ -173,6 +180,17 @@ impl PeerConfig {
             import: Filter::accept_all(),
             export: Filter::accept_all(),
             max_prefixes: None,
+        }
+    }
+}
+
+impl PeerConfig {
+    /// What a socket to this peer needs.
+    pub(crate) fn socket_options(&self) -> SocketOptions {
+        SocketOptions {
+            ttl: self.ttl,
+            min_ttl: self.min_ttl,
+            key: self.authentication.key().cloned(),
         }
     }
 }

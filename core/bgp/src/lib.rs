@@ -23,6 +23,7 @@ mod filter;
 mod input;
 mod output;
 mod rib;
+mod security;
 mod session;
 mod speaker;
 mod status;
@@ -35,5 +36,6 @@ pub use filter::{
 };
 pub use input::{Asn, ConnId, Family, Input, Now};
 pub use output::{Chunk, NextHop, Output, Route, RouteChange};
+pub use security::{Authentication, AuthenticationRefusal, ListenSecurity, Secret, SocketOptions};
 pub use speaker::Speaker;
 pub use status::{Counters, Explanation, PathInfo, PathStanding, PeerEvent, PeerState, PeerStatus};

@@ -1,6 +1,6 @@
 //! What the machine asks of its driver.
 
-use crate::{ConnId, PeerEvent};
+use crate::{ConnId, ListenSecurity, PeerEvent, Secret, SocketOptions};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,19 +18,25 @@ pub enum Output {
         remote: SocketAddr,
         /// The address to bind to first.
         source: Option<IpAddr>,
-        /// IP TTL or hop limit to send with.
-        ttl: u8,
-        /// Least TTL that arriving packets may have (GTSM, RFC 5082).
-        min_ttl: Option<u8>,
+        /// What the socket needs before it connects.
+        options: SocketOptions,
     },
-    /// Options for a connection that was accepted.
+    /// Options for a connection that was accepted. One that cannot have them, or whose first
+    /// packet came with too low a TTL, is closed by the driver, and `Closed` says why.
     Configure {
         /// The connection.
         conn: ConnId,
-        /// IP TTL or hop limit to send with.
-        ttl: u8,
-        /// Least TTL that arriving packets may have (GTSM, RFC 5082).
-        min_ttl: Option<u8>,
+        /// What the socket needs.
+        options: SocketOptions,
+    },
+    /// What listening sockets need from now on; comes before the first `Listen`.
+    Secure(ListenSecurity),
+    /// The key of a connection in use changes (RFC 2385 §4.5).
+    Rekey {
+        /// The connection.
+        conn: ConnId,
+        /// The new key.
+        key: Secret,
     },
     /// There are bytes to pull with [`crate::Speaker::transmit`].
     Send(ConnId),

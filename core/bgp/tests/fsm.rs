@@ -125,6 +125,8 @@ impl Script {
                 Output::Listen(_)
                 | Output::Connect { .. }
                 | Output::Configure { .. }
+                | Output::Secure(_)
+                | Output::Rekey { .. }
                 | Output::Routes(_)
                 | Output::Peer(_)
                 | Output::InSync => {}

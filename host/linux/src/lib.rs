@@ -21,6 +21,7 @@ pub mod namespace;
 pub mod netlink;
 mod nft;
 mod sysctl;
+pub mod tcp;
 pub mod veth;
 mod wire;
 

@@ -1,9 +1,10 @@
 //! The configuration file of the stand-alone speaker.
 
+mod session;
+
 use anyhow::{Context, Result, bail, ensure};
 use bgp::{
-    Action, Config, Family, Filter, GracefulRestart, NextHopMode, Origin, PeerConfig, PrefixMatch,
-    RangeConfig, Rule,
+    Action, Config, Family, Filter, NextHopMode, Origin, PeerConfig, PrefixMatch, RangeConfig, Rule,
 };
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -61,13 +62,23 @@ struct NeighborEntry {
     families: Option<Vec<FamilyName>>,
     hold_time: Option<u16>,
     keepalive: Option<u16>,
+    /// Seconds; 0 turns it off.
+    send_hold_time: Option<u16>,
     connect_retry: Option<u16>,
+    /// The first and the greatest, in seconds.
+    error_wait: Option<[u16; 2]>,
     ttl: Option<u8>,
+    /// How many hops away the neighbor may be at most (RFC 5082).
+    ttl_security: Option<u8>,
+    password: Option<session::Password>,
+    password_file: Option<PathBuf>,
+    tcp_ao: Option<session::Password>,
     next_hop: Option<NextHopName>,
     own_next_hop: Option<IpAddr>,
     allow_own_as: Option<u8>,
     /// Seconds; 0 turns it off.
     graceful_restart: Option<u16>,
+    stale_time: Option<u16>,
     max_prefixes: Option<u32>,
     import: Option<Vec<RuleEntry>>,
     export: Option<Vec<RuleEntry>>,
@@ -136,6 +147,7 @@ impl ConfigFile {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
         let file: ConfigFile = toml::from_str(&text)
+            .map_err(|error| without_text(&text, &error))
             .with_context(|| format!("{} is not a valid configuration", path.display()))?;
         file.config()
             .with_context(|| format!("{} is not valid", path.display()))?;
@@ -197,6 +209,7 @@ impl ConfigFile {
                 peer.remote
             );
         }
+        session::check_keys(&config)?;
         for entry in &self.originate {
             let origin = entry
                 .origin()
@@ -239,39 +252,25 @@ impl ConfigFile {
             );
             peer.families = families.iter().map(|name| name.family()).collect();
         }
-        if let Some(hold) = entry.hold_time {
-            ensure!(
-                hold == 0 || hold >= 3,
-                "{what}: hold_time is 0 or at least 3 (seconds)"
-            );
-            peer.hold_time = seconds(hold);
-        }
-        peer.keepalive = entry.keepalive.map(seconds);
-        peer.connect_retry = entry.connect_retry.map_or(peer.connect_retry, seconds);
-        ensure!(
-            !peer.connect_retry.is_zero(),
-            "{what}: connect_retry must not be 0"
-        );
-        peer.ttl = entry.ttl.unwrap_or(peer.ttl);
+        entry.session(&what, &mut peer)?;
         peer.next_hop = entry.next_hop.map_or(NextHopMode::Auto, NextHopName::mode);
         peer.own_next_hop = entry.own_next_hop;
         peer.allow_own_as = entry.allow_own_as.unwrap_or(0);
-        if let Some(time) = entry.graceful_restart {
-            ensure!(
-                time <= 4095,
-                "{what}: graceful_restart is at most 4095 (seconds)"
-            );
-            let restart = GracefulRestart {
-                restart_time: seconds(time),
-                ..Default::default()
-            };
-            peer.graceful_restart = (time > 0).then_some(restart);
-        }
         peer.max_prefixes = entry.max_prefixes;
         peer.import = filter(entry.import.as_deref()).with_context(|| format!("{what}: import"))?;
         peer.export = filter(entry.export.as_deref()).with_context(|| format!("{what}: export"))?;
         Ok(peer)
     }
+}
+
+/// Where and what an error is, without the line itself, in which a password may be.
+fn without_text(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return anyhow::anyhow!("{}", error.message());
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    anyhow::anyhow!("line {line}, column {column}: {}", error.message())
 }
 
 fn seconds(count: u16) -> Duration {

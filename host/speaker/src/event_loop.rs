@@ -1,9 +1,13 @@
 //! The thread: waits for sockets, timers and commands, and does what the machine says.
 
+mod listening;
+
 use crate::events::{Event, Sender};
 use crate::handle::Snapshot;
 use crate::socket;
-use bgp::{Chunk, Config, ConnId, Explanation, Family, Input, Now, Output, Speaker};
+use bgp::{
+    Chunk, Config, ConnId, Explanation, Family, Input, ListenSecurity, Now, Output, Speaker,
+};
 use ipnet::IpNet;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Poll, Token, Waker};
@@ -64,6 +68,7 @@ pub(crate) struct EventLoop {
     next_token: usize,
     accepted: u64,
     wanted: Vec<SocketAddr>,
+    security: ListenSecurity,
     listen_again: Option<Instant>,
     /// Connections with something to read, to be gone through in turn.
     ready: Vec<usize>,
@@ -95,6 +100,7 @@ impl EventLoop {
             next_token: 1,
             accepted: 0,
             wanted: Vec::new(),
+            security: ListenSecurity::default(),
             listen_again: None,
             ready: Vec::new(),
             lingering: VecDeque::new(),
@@ -421,27 +427,17 @@ impl EventLoop {
                     conn,
                     remote,
                     source,
-                    ttl,
-                    min_ttl,
+                    options,
                 } => {
-                    refuse_min_ttl(min_ttl);
-                    let added = socket::connect(remote, source, ttl)
+                    let added = socket::connect(remote, source, &options)
                         .and_then(|stream| self.add_conn(conn, stream, true));
                     if let Err(error) = added {
                         self.connect_failed(conn, &error);
                     }
                 }
-                Output::Configure { conn, ttl, min_ttl } => {
-                    refuse_min_ttl(min_ttl);
-                    if let Some(Slot::Conn(conn)) = self
-                        .by_id
-                        .get(&conn)
-                        .and_then(|token| self.slots.get(token))
-                        && let Err(error) = socket::tune(&conn.stream, ttl)
-                    {
-                        tracing::warn!("cannot set up a connection: {error}");
-                    }
-                }
+                Output::Configure { conn, options } => self.configure(conn, &options),
+                Output::Secure(security) => self.secure(security),
+                Output::Rekey { conn, key } => self.rekey(conn, &key),
                 Output::Send(conn) => {
                     if let Some(token) = self.by_id.get(&conn).copied() {
                         self.write(token);
@@ -486,45 +482,6 @@ impl EventLoop {
             self.ready.push(token);
         }
     }
-
-    /// Brings the listening sockets in line with what is wanted.
-    fn listen(&mut self) {
-        self.listen_again = None;
-        let wanted = self.wanted.clone();
-        self.slots.retain(|_, slot| match slot {
-            Slot::Listener(address, _) => wanted.contains(address),
-            Slot::Conn(_) => true,
-        });
-        for address in wanted {
-            let is_open = self
-                .slots
-                .values()
-                .any(|slot| matches!(slot, Slot::Listener(open, _) if *open == address));
-            if is_open {
-                continue;
-            }
-            let opened = socket::listen(address).and_then(|mut listener| {
-                let token = Token(self.next_token);
-                self.poll
-                    .registry()
-                    .register(&mut listener, token, Interest::READABLE)?;
-                Ok(listener)
-            });
-            match opened {
-                Ok(listener) => {
-                    self.slots
-                        .insert(self.next_token, Slot::Listener(address, listener));
-                    self.next_token += 1;
-                }
-                Err(error) => {
-                    tracing::warn!("cannot listen on {address}: {error}; trying again");
-                    self.listen_again = Some(Instant::now() + LISTEN_RETRY);
-                    let error = socket::words(&error);
-                    self.events.send(Event::ListenFailed { address, error });
-                }
-            }
-        }
-    }
 }
 
 fn now(started: Instant) -> Now {
@@ -544,11 +501,4 @@ fn write_chunks(stream: &mut TcpStream, chunks: &[Chunk]) -> io::Result<usize> {
         .map(|chunk| IoSlice::new(chunk.as_ref()))
         .collect();
     stream.write_vectored(&slices)
-}
-
-/// Rather said than silently left out.
-fn refuse_min_ttl(min_ttl: Option<u8>) {
-    if let Some(ttl) = min_ttl {
-        tracing::warn!("a least TTL of {ttl} is wanted (RFC 5082), which is not enforced yet");
-    }
 }

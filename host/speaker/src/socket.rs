@@ -1,5 +1,8 @@
 //! Sockets made as BGP wants them: non-blocking, without delay, with the wanted TTL.
 
+use bgp::{ListenSecurity, SocketOptions};
+use ipnet::IpNet;
+use linux::tcp;
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
@@ -19,30 +22,75 @@ fn tcp(address: SocketAddr) -> io::Result<Socket> {
 }
 
 /// A listening socket. An IPv6 one takes IPv6 only, so that both families can be listened on.
-pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr, security: &ListenSecurity) -> io::Result<TcpListener> {
     let socket = tcp(address)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.bind(&SockAddr::from(address))?;
-    socket.listen(BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
+    // Before it listens: nobody may come in without.
+    let listener = TcpListener::from_std(socket.into());
+    secure(&listener, address, &ListenSecurity::default(), security)?;
+    socket2::SockRef::from(&listener).listen(BACKLOG)?;
+    Ok(listener)
+}
+
+/// Brings a listening socket from what it has been given to what it needs.
+pub(crate) fn secure(
+    listener: &TcpListener,
+    address: SocketAddr,
+    old: &ListenSecurity,
+    new: &ListenSecurity,
+) -> io::Result<()> {
+    if old.min_ttl != new.min_ttl {
+        tcp::set_min_hop_limit(listener, address.is_ipv6(), new.min_ttl.unwrap_or(0))?;
+    }
+    if old.checks_first_ttl != new.checks_first_ttl {
+        tcp::keep_first_segments(listener, new.checks_first_ttl)?;
+    }
+    let ours = |net: &IpNet| net.addr().is_ipv4() == address.is_ipv4();
+    for (net, key) in new.keys.iter().filter(|entry| !old.keys.contains(entry)) {
+        if ours(net) {
+            set_key(listener, *net, key.octets())?;
+        }
+    }
+    for (net, _) in &old.keys {
+        if ours(net) && !new.keys.iter().any(|(kept, _)| kept == net) {
+            set_key(listener, *net, &[])?;
+        }
+    }
+    Ok(())
+}
+
+fn set_key(socket: &impl std::os::fd::AsFd, peers: IpNet, key: &[u8]) -> io::Result<()> {
+    tcp::set_md5_key(socket, peers, key).map_err(|error| {
+        let unknown = error.raw_os_error() == Some(rustix::io::Errno::NOPROTOOPT.raw_os_error());
+        if unknown {
+            io::Error::new(io::ErrorKind::Unsupported, "tcp-md5-not-in-kernel")
+        } else {
+            io::Error::new(
+                error.kind(),
+                format!("tcp-md5-key-refused: {}", words(&error)),
+            )
+        }
+    })
+}
+
+/// Gives a connected socket another key.
+pub(crate) fn rekey(stream: &TcpStream, remote: SocketAddr, key: &[u8]) -> io::Result<()> {
+    set_key(stream, tcp::only(remote), key)
 }
 
 /// Starts to connect; the result shows when the socket becomes writable.
 pub(crate) fn connect(
     remote: SocketAddr,
     source: Option<IpAddr>,
-    ttl: u8,
+    options: &SocketOptions,
 ) -> io::Result<TcpStream> {
     let socket = tcp(remote)?;
     socket.set_tcp_nodelay(true)?;
-    if remote.is_ipv4() {
-        socket.set_ttl_v4(u32::from(ttl))?;
-    } else {
-        socket.set_unicast_hops_v6(u32::from(ttl))?;
-    }
+    set_options(&socket, remote, options)?;
     if let Some(source) = source {
         socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
     }
@@ -55,14 +103,39 @@ pub(crate) fn connect(
     Ok(TcpStream::from_std(socket.into()))
 }
 
-/// Sets an accepted connection up.
-pub(crate) fn tune(stream: &TcpStream, ttl: u8) -> io::Result<()> {
+/// Sets an accepted connection up. An error means that it must not be used.
+pub(crate) fn tune(stream: &TcpStream, options: &SocketOptions) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let socket = socket2::SockRef::from(stream);
-    if stream.local_addr()?.is_ipv4() {
-        socket.set_ttl_v4(u32::from(ttl))
+    let remote = stream.peer_addr()?;
+    set_options(&socket2::SockRef::from(stream), remote, options)?;
+    let Some(least) = options.min_ttl else {
+        return Ok(());
+    };
+    // What came before the option was set is judged by the first packet: the peer that is near
+    // enough now was so then.
+    match tcp::first_hop_limit(stream)? {
+        Some(first) if first >= least => Ok(()),
+        Some(_) => Err(refused("ttl-too-low")),
+        None => Err(refused("ttl-unknown")),
+    }
+}
+
+fn refused(name: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionRefused, name)
+}
+
+fn set_options(socket: &Socket, remote: SocketAddr, options: &SocketOptions) -> io::Result<()> {
+    if remote.is_ipv4() {
+        socket.set_ttl_v4(u32::from(options.ttl))?;
     } else {
-        socket.set_unicast_hops_v6(u32::from(ttl))
+        socket.set_unicast_hops_v6(u32::from(options.ttl))?;
+    }
+    if let Some(least) = options.min_ttl {
+        tcp::set_min_hop_limit(socket, remote.is_ipv6(), least)?;
+    }
+    match &options.key {
+        Some(key) => set_key(socket, tcp::only(remote), key.octets()),
+        None => Ok(()),
     }
 }
 

@@ -404,7 +404,11 @@ impl World {
                     };
                 }
             }
-            Output::Configure { .. } | Output::Peer(_) | Output::InSync => {}
+            Output::Configure { .. }
+            | Output::Secure(_)
+            | Output::Rekey { .. }
+            | Output::Peer(_)
+            | Output::InSync => {}
         }
     }
 

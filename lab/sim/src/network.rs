@@ -36,7 +36,9 @@ impl World {
                     source,
                     ..
                 } => self.dial(host, process, conn, remote, source),
-                bgp::Output::Configure { .. } => {}
+                bgp::Output::Configure { .. }
+                | bgp::Output::Secure(_)
+                | bgp::Output::Rekey { .. } => {}
                 bgp::Output::Send(conn) => self.pull(host, process, conn),
                 bgp::Output::Close { conn, last } => self.close(host, process, conn, &last),
                 bgp::Output::Routes(changes) => {

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// How long an OPEN is waited for (RFC 4271 §8.2.2 suggests four minutes).
 const OPEN_WAIT: Duration = Duration::from_secs(240);
 
+/// The least default of the send hold timer (RFC 9687 §6).
+const SEND_HOLD: Duration = Duration::from_secs(8 * 60);
+
 /// How far one connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
@@ -37,6 +40,8 @@ pub(crate) struct Connection {
     pub agreed: Option<Negotiated>,
     /// [`crate::Output::Send`] was given and not all was pulled yet.
     pub announced: bool,
+    /// When the socket last took something, or when something began to wait for it.
+    pub progress: Duration,
 }
 
 impl Connection {
@@ -51,7 +56,18 @@ impl Connection {
             keepalive_at: None,
             agreed: None,
             announced: false,
+            progress: now,
         }
+    }
+
+    /// Notes that there is something to send. True when the driver does not know yet.
+    pub fn announce(&mut self, now: Duration) -> bool {
+        if self.announced {
+            return false;
+        }
+        self.announced = true;
+        self.progress = now;
+        true
     }
 
     pub fn say(&mut self, message: Vec<u8>) {
@@ -71,6 +87,14 @@ impl Connection {
             (_, Some(agreed)) if agreed.hold_time.is_zero() => None,
             (_, Some(agreed)) => Some(self.heard + agreed.hold_time),
         }
+    }
+
+    /// When a peer that takes nothing is given up, were there something to send now
+    /// (SendHoldTimer, RFC 9687 §4). Until something waits it only says when to look again.
+    pub fn send_deadline(&self, wanted: Option<Duration>) -> Option<Duration> {
+        let agreed = self.agreed.as_ref()?;
+        let hold = wanted.unwrap_or(SEND_HOLD.max(agreed.hold_time * 2));
+        (!hold.is_zero()).then(|| self.progress + hold)
     }
 }
 
@@ -155,6 +179,7 @@ impl Peer {
             Some(Stage::OpenSent) => PeerState::OpenSent,
             Some(Stage::Connecting) => PeerState::Connect,
             None if self.idle_until.is_some() => PeerState::Idle,
+            None if self.config.authentication.refusal().is_some() => PeerState::Idle,
             None if self.config.passive => PeerState::Passive,
             None => PeerState::Active,
         }
@@ -162,10 +187,13 @@ impl Peer {
 
     /// When something is due.
     pub fn next_deadline(&self) -> Option<Duration> {
-        let connections = self
-            .connections
-            .iter()
-            .flat_map(|c| [c.hold_deadline(self.config.connect_retry), c.keepalive_at]);
+        let connections = self.connections.iter().flat_map(|c| {
+            [
+                c.hold_deadline(self.config.connect_retry),
+                c.keepalive_at,
+                c.send_deadline(self.config.send_hold_time),
+            ]
+        });
         connections
             .chain([self.idle_until, self.connect_at, self.stale_until])
             .flatten()

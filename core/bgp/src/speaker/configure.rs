@@ -5,7 +5,7 @@ use crate::filter::{Filter, Interfaces};
 use crate::rib::{Importer, Joining};
 use crate::session::Peer;
 use crate::wire::notification::{Notification, cease, code};
-use crate::{Config, Family, Now, Output, PeerConfig};
+use crate::{Authentication, Config, Family, ListenSecurity, Now, Output, PeerConfig};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,6 +32,11 @@ fn change(old: &PeerConfig, new: &PeerConfig) -> Change {
         max_prefixes: new.max_prefixes,
         connect_retry: new.connect_retry,
         error_wait: new.error_wait,
+        send_hold_time: new.send_hold_time,
+        authentication: match (&old.authentication, &new.authentication) {
+            (Authentication::Md5(_), Authentication::Md5(_)) => new.authentication.clone(),
+            _ => old.authentication.clone(),
+        },
         ..old.clone()
     };
     if soft == *new {
@@ -43,6 +48,10 @@ fn change(old: &PeerConfig, new: &PeerConfig) -> Change {
 
 impl Speaker {
     pub(super) fn configure(&mut self, config: Config, now: Now) {
+        let secure = ListenSecurity::of(&config);
+        if secure != ListenSecurity::of(&self.config) {
+            self.outputs.push_back(Output::Secure(secure));
+        }
         if config.listen != self.config.listen {
             self.outputs
                 .push_back(Output::Listen(config.listen.clone()));
@@ -246,7 +255,20 @@ impl Speaker {
         self.free.push_back(peer.number);
     }
 
-    /// Changes a peer in place: what its filters say of what we have, and what it is told.
+    /// Gives the connections of a peer its new key.
+    fn rekey(&mut self, peer: &Peer) {
+        let Some(key) = peer.config.authentication.key() else {
+            return;
+        };
+        for connection in &peer.connections {
+            self.outputs.push_back(Output::Rekey {
+                conn: connection.id,
+                key: key.clone(),
+            });
+        }
+    }
+
+    /// Changes a peer in place: its key, what its filters say of what we have, what it is told.
     fn adjust(&mut self, peer: &mut Peer, new: PeerConfig, interfaces_changed: bool) {
         let old = std::mem::replace(&mut peer.config, new);
         let asks = |filter: &Filter| interfaces_changed && filter.asks_interface();
@@ -254,6 +276,9 @@ impl Speaker {
             let ebgp = self.is_external(peer);
             let import = Importer::new(&peer.config.import, ebgp, &self.interfaces);
             self.rib.refilter(peer.number, import);
+        }
+        if old.authentication != peer.config.authentication {
+            self.rekey(peer);
         }
         let same = (old.next_hop, old.own_next_hop)
             == (peer.config.next_hop, peer.config.own_next_hop)

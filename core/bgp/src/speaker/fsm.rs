@@ -26,13 +26,18 @@ const RECONNECT: Duration = Duration::from_secs(1);
 impl Speaker {
     /// Lets a new peer begin.
     pub(super) fn start(&mut self, peer: &mut Peer, now: Now) {
+        if let Some(why) = peer.config.authentication.refusal() {
+            peer.error = format!("Error: {}", why.name());
+            return;
+        }
         if !peer.config.passive && !self.stopped {
             peer.connect_at = Some(now.mono + self.random.jitter(START_SPREAD));
         }
     }
 
     fn dial(&mut self, peer: &mut Peer, now: Now) {
-        if peer.config.passive || self.stopped || !peer.connections.is_empty() {
+        let refused = peer.config.authentication.refusal().is_some();
+        if peer.config.passive || self.stopped || refused || !peer.connections.is_empty() {
             return;
         }
         self.dialled += 1;
@@ -44,8 +49,7 @@ impl Speaker {
             conn,
             remote: peer.config.remote,
             source: peer.config.source,
-            ttl: peer.config.ttl,
-            min_ttl: peer.config.min_ttl,
+            options: peer.config.socket_options(),
         });
     }
 
@@ -57,7 +61,7 @@ impl Speaker {
         connection.local = Some(local);
         connection.stage = Stage::OpenSent;
         connection.heard = now.mono;
-        self.say(peer, conn, open);
+        self.say(peer, conn, open, now);
     }
 
     pub(super) fn connect_failed(&mut self, peer: &mut Peer, conn: ConnId, error: &str, now: Now) {
@@ -122,6 +126,13 @@ impl Speaker {
     }
 
     fn adopt(&mut self, peer: &mut Peer, conn: ConnId, local: SocketAddr, now: Now) {
+        if peer.config.authentication.refusal().is_some() {
+            self.outputs.push_back(Output::Close {
+                conn,
+                last: Vec::new(),
+            });
+            return;
+        }
         if peer.idle_until.is_some() {
             if !peer.open_while_idle {
                 self.outputs.push_back(Output::Close {
@@ -149,11 +160,12 @@ impl Speaker {
         connection.local = Some(local);
         peer.connections.push(connection);
         self.by_connection.insert(conn, peer.number);
-        let (ttl, min_ttl) = (peer.config.ttl, peer.config.min_ttl);
-        self.outputs
-            .push_back(Output::Configure { conn, ttl, min_ttl });
+        self.outputs.push_back(Output::Configure {
+            conn,
+            options: peer.config.socket_options(),
+        });
         let open = self.proposal(peer).open().encode();
-        self.say(peer, conn, open);
+        self.say(peer, conn, open, now);
     }
 
     /// What our OPEN to this peer says.
@@ -172,12 +184,12 @@ impl Speaker {
     }
 
     /// Queues a message that is not about routes.
-    pub(super) fn say(&mut self, peer: &mut Peer, conn: ConnId, message: Vec<u8>) {
+    pub(super) fn say(&mut self, peer: &mut Peer, conn: ConnId, message: Vec<u8>, now: Now) {
         let Some(connection) = peer.connection(conn) else {
             return;
         };
         connection.say(message);
-        if !std::mem::replace(&mut connection.announced, true) {
+        if connection.announce(now.mono) {
             self.outputs.push_back(Output::Send(conn));
         }
     }
@@ -348,6 +360,7 @@ impl Speaker {
         let due = |at: Option<Duration>| at.is_some_and(|at| at <= now.mono);
         for conn in peer.connections.iter().map(|c| c.id).collect::<Vec<_>>() {
             let retry = peer.config.connect_retry;
+            let send_hold = peer.config.send_hold_time;
             let Some(connection) = peer.connection(conn) else {
                 continue;
             };
@@ -355,17 +368,30 @@ impl Speaker {
                 if connection.stage == Stage::Connecting {
                     self.hang_up(peer, conn, None);
                     peer.error = "Socket: Connection timed out".to_owned();
+                    if peer.config.authentication.key().is_some() {
+                        // With another key the peer does not answer at all.
+                        peer.error += " (tcp-md5-unanswered)";
+                    }
                     peer.connect_at = Some(now.mono);
                 } else {
                     self.fail(peer, conn, Notification::new(code::HOLD_TIMER, 0), now);
                 }
                 continue;
             }
+            if due(connection.send_deadline(send_hold)) {
+                if connection.announced {
+                    let why = Notification::new(code::SEND_HOLD_TIMER, 0);
+                    self.fail(peer, conn, why, now);
+                    continue;
+                }
+                // Nothing waits: look again later.
+                connection.progress = now.mono;
+            }
             if due(connection.keepalive_at) {
                 let interval = connection.agreed.as_ref().map(|agreed| agreed.keepalive);
                 connection.keepalive_at =
                     interval.map(|interval| now.mono + self.random.jitter(interval));
-                self.say(peer, conn, wire::keepalive());
+                self.say(peer, conn, wire::keepalive(), now);
             }
         }
         if due(peer.stale_until) {

@@ -114,7 +114,7 @@ impl Speaker {
         connection.keepalive_at =
             (!interval.is_zero()).then(|| now.mono + self.random.jitter(interval));
         connection.agreed = Some(agreed);
-        self.say(peer, conn, wire::keepalive());
+        self.say(peer, conn, wire::keepalive(), now);
     }
 
     /// Resolves a collision of `conn` with what is there; false when `conn` had to go.

@@ -170,9 +170,9 @@ impl Speaker {
         }
     }
 
-    /// The socket took `bytes` of what [`Speaker::transmit`] showed.
+    /// The socket took `bytes` of what [`Speaker::transmit`] showed; more than none. A peer that
+    /// takes nothing for too long is given up (RFC 9687).
     pub fn transmitted(&mut self, conn: ConnId, bytes: usize, now: Now) {
-        let _ = now;
         let Some(number) = self.by_connection.get(&conn).copied() else {
             return;
         };
@@ -183,6 +183,7 @@ impl Speaker {
         let Some(connection) = peer.connection(conn) else {
             return;
         };
+        connection.progress = now.mono;
         let outbox = &mut self.rib.outboxes[usize::from(number)];
         let established = connection.stage == Stage::Established;
         let mut left = bytes;

@@ -56,7 +56,7 @@ impl Speaker {
         if urgent || behind && now.mono >= self.pace.due(self.rib.members()) {
             more |= self.rib.step().more;
             self.pace.last = Some(now.mono);
-            self.announce_output();
+            self.announce_output(now);
         }
         let routes = self.rib.take_routes(ROUTES, &self.names);
         if !routes.is_empty() {
@@ -67,7 +67,7 @@ impl Speaker {
     }
 
     /// Tells the driver of connections for which routes are waiting.
-    pub(super) fn announce_output(&mut self) {
+    pub(super) fn announce_output(&mut self, now: Now) {
         for peer in self.peers.iter_mut().flatten() {
             let number = usize::from(peer.number);
             if self.rib.outboxes[number].is_empty() {
@@ -77,8 +77,9 @@ impl Speaker {
                 .connections
                 .iter_mut()
                 .find(|c| c.stage == Stage::Established);
-            if let Some(connection) = established.filter(|c| !c.announced) {
-                connection.announced = true;
+            if let Some(connection) = established
+                && connection.announce(now.mono)
+            {
                 self.outputs.push_back(Output::Send(connection.id));
             }
         }

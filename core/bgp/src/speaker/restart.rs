@@ -38,7 +38,7 @@ impl Speaker {
         }
         self.sync.until = None;
         self.rib.hold_end_of_rib(false);
-        self.announce_output();
+        self.announce_output(now);
         // What came before this is part of what is in sync.
         loop {
             let routes = self.rib.take_routes(512, &self.names);

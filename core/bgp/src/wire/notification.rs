@@ -10,6 +10,8 @@ pub(crate) mod code {
     pub const HOLD_TIMER: u8 = 4;
     pub const FSM: u8 = 5;
     pub const CEASE: u8 = 6;
+    pub const REFRESH: u8 = 7;
+    pub const SEND_HOLD_TIMER: u8 = 8;
 }
 
 /// Subcodes of message header errors.
@@ -120,6 +122,8 @@ impl Notification {
             (code::UPDATE, update_error::INVALID_NETWORK) => "Invalid network field",
             (code::HOLD_TIMER, _) => "Hold timer expired",
             (code::FSM, _) => "Finite state machine error",
+            (code::REFRESH, _) => "Invalid route refresh message",
+            (code::SEND_HOLD_TIMER, _) => "Send hold timer expired",
             (code::CEASE, 0) => "Cease",
             (code::CEASE, cease::MAX_PREFIXES) => "Maximum number of prefixes reached",
             (code::CEASE, cease::SHUTDOWN) => "Administrative shutdown",

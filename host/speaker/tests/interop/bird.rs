@@ -88,7 +88,7 @@ pub const CASES: &[Case] = &[
 const NEIGHBOR: &str = "[[neighbor]]\naddress = \"10.9.0.2\"\nown_next_hop = \"fd09::1\"\n";
 
 /// Starts a BIRD at 10.9.0.N.
-fn start(lab: &Lab, n: u8, asn: u32, statics: &str, session: &str) {
+pub fn start(lab: &Lab, n: u8, asn: u32, statics: &str, session: &str) {
     let dir = lab.dir.path().display();
     let text = format!(
         "log \"{dir}/bird{n}.log\" all;\nrouter id 10.9.0.{n};\nprotocol device {{}}\n\
@@ -113,7 +113,7 @@ pub fn start_client(lab: &Lab, n: u8, prefixes: &[&str]) {
     start(lab, n, 64512, &statics(prefixes), IBGP);
 }
 
-fn birdc(lab: &Lab, n: u8, command: &str) -> String {
+pub fn birdc(lab: &Lab, n: u8, command: &str) -> String {
     let socket = lab.path(&format!("bird{n}.ctl"));
     let output = Command::new("birdc")
         .arg("-s")
@@ -135,7 +135,7 @@ fn statics(prefixes: &[&str]) -> String {
     out
 }
 
-fn established(lab: &Lab) -> bool {
+pub fn established(lab: &Lab) -> bool {
     lab.neighbors().contains("Established")
 }
 

@@ -47,7 +47,7 @@ const NEIGHBOR: &str = "[[neighbor]]\naddress = \"10.9.0.2\"\nown_next_hop = \"f
 const OWN: &str = "[[originate]]\nprefix = \"10.200.0.0/26\"\ncommunities = [\"64512:7\"]\n[[originate]]\nprefix = \"fd00:200::/64\"\n";
 
 /// Starts a bgpd at 10.9.0.N.
-fn start(lab: &Lab, n: u8, asn: u32, remote: u32, networks: &[&str], extra: &str) {
+pub fn start(lab: &Lab, n: u8, asn: u32, remote: u32, networks: &[&str], extra: &str) {
     let dir = lab.dir.path().display();
     let family = |name: &str, colon: bool| {
         let mut out = format!(" address-family {name} unicast\n  neighbor 10.9.0.1 activate\n");
@@ -90,7 +90,7 @@ fn start(lab: &Lab, n: u8, asn: u32, remote: u32, networks: &[&str], extra: &str
     lab.start("them", &name, &argv);
 }
 
-fn vtysh(lab: &Lab, n: u8, command: &str) -> String {
+pub fn vtysh(lab: &Lab, n: u8, command: &str) -> String {
     let output = Command::new("vtysh")
         .arg("--vty_socket")
         .arg(lab.path(&format!("vty{n}")))

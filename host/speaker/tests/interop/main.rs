@@ -9,6 +9,7 @@
 mod bird;
 mod frr;
 mod gobgp;
+mod guarded;
 mod lab;
 mod table;
 
@@ -38,7 +39,7 @@ const PEERS: &[(&str, &str)] = &[
 ];
 
 /// All cases, in the order of the table. A new file adds its line here.
-const SUITES: &[&[Case]] = &[bird::CASES, frr::CASES, gobgp::CASES];
+const SUITES: &[&[Case]] = &[bird::CASES, frr::CASES, gobgp::CASES, guarded::CASES];
 
 const INSIDE: &str = "INTEROP_INSIDE";
 

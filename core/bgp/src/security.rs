@@ -1,0 +1,171 @@
+//! What guards the TCP connections: keys (RFC 2385) and the distance that packets may have come (RFC 5082).
+
+use crate::{Config, PeerConfig};
+use ipnet::IpNet;
+use std::fmt;
+use std::sync::Arc;
+
+/// A key that is never shown: not in status, not in the log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<[u8]>);
+
+impl Secret {
+    /// A key of these octets.
+    pub fn new(octets: &[u8]) -> Self {
+        Secret(octets.into())
+    }
+
+    /// The octets, for the socket.
+    pub fn octets(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// How the segments of a session are authenticated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Authentication {
+    /// Not at all.
+    #[default]
+    None,
+    /// Signed with a key of 1 to 80 octets (TCP-MD5, RFC 2385).
+    Md5(Secret),
+    /// They shall be and cannot be: there is no session at all.
+    Refused(AuthenticationRefusal),
+}
+
+/// Why segments cannot be authenticated as they shall be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthenticationRefusal {
+    /// The password's file cannot be read, or holds no password that can be used.
+    PasswordUnavailable,
+    /// TCP-AO (RFC 5925) is wanted and the kernel has it not.
+    TcpAoNotInKernel,
+    /// TCP-AO (RFC 5925) is wanted; the kernel has it, and we do not program it yet.
+    TcpAoNotProgrammed,
+}
+
+impl AuthenticationRefusal {
+    /// The stable name, as state and log show it.
+    pub fn name(self) -> &'static str {
+        match self {
+            AuthenticationRefusal::PasswordUnavailable => "password-unavailable",
+            AuthenticationRefusal::TcpAoNotInKernel => "tcp-ao-not-in-kernel",
+            AuthenticationRefusal::TcpAoNotProgrammed => "tcp-ao-not-programmed",
+        }
+    }
+}
+
+impl Authentication {
+    /// The key of TCP-MD5, if there is one.
+    pub fn key(&self) -> Option<&Secret> {
+        match self {
+            Authentication::Md5(key) => Some(key),
+            Authentication::None | Authentication::Refused(_) => None,
+        }
+    }
+
+    /// Why there is no session, if authentication is why.
+    pub fn refusal(&self) -> Option<AuthenticationRefusal> {
+        match self {
+            Authentication::Refused(why) => Some(*why),
+            Authentication::None | Authentication::Md5(_) => None,
+        }
+    }
+}
+
+/// What the socket of one connection is given before anything else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// IP TTL or hop limit to send with.
+    pub ttl: u8,
+    /// Least TTL that arriving packets may have, the first one too (GTSM, RFC 5082).
+    pub min_ttl: Option<u8>,
+    /// Key of TCP-MD5 (RFC 2385).
+    pub key: Option<Secret>,
+}
+
+/// What listening sockets are given. Replaces what was said before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenSecurity {
+    /// Who signs with which key; the longest prefix counts. In the order of the prefixes.
+    pub keys: Vec<(IpNet, Secret)>,
+    /// Least TTL of all that arrives, when every peer wants one.
+    pub min_ttl: Option<u8>,
+    /// Some peer wants a least TTL: the TTL of the first packet of each connection is asked for.
+    pub checks_first_ttl: bool,
+}
+
+impl ListenSecurity {
+    /// What the peers of a configuration need.
+    pub(crate) fn of(config: &Config) -> Self {
+        let peers = config
+            .peers
+            .iter()
+            .map(|peer| (IpNet::from(peer.remote.ip().to_canonical()), peer));
+        let ranges = config
+            .ranges
+            .iter()
+            .map(|range| (range.prefix.trunc(), &range.template));
+        let all: Vec<(IpNet, &PeerConfig)> = peers.chain(ranges).collect();
+        let mut keys: Vec<(IpNet, Secret)> = all
+            .iter()
+            .filter_map(|(net, peer)| Some((*net, peer.authentication.key()?.clone())))
+            .collect();
+        keys.sort_by_key(|(net, _)| *net);
+        keys.dedup_by_key(|(net, _)| *net);
+        let least = all.iter().map(|(_, peer)| peer.min_ttl);
+        ListenSecurity {
+            keys,
+            min_ttl: least.clone().min().flatten(),
+            checks_first_ttl: least.flatten().next().is_some(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RangeConfig;
+    use std::net::IpAddr;
+
+    fn peer(last: u8, min_ttl: Option<u8>, key: &[u8]) -> PeerConfig {
+        let mut peer = PeerConfig::new("p", IpAddr::from([10, 0, 0, last]), 1.into());
+        peer.min_ttl = min_ttl;
+        if !key.is_empty() {
+            peer.authentication = Authentication::Md5(Secret::new(key));
+        }
+        peer
+    }
+
+    #[test]
+    fn listeners_need_what_peers_need() {
+        let mut config = Config::new(1.into(), [10, 0, 0, 1].into());
+        assert_eq!(ListenSecurity::of(&config), ListenSecurity::default());
+        config.peers = vec![peer(2, Some(255), b"two"), peer(3, Some(254), b"")];
+        let needs = ListenSecurity::of(&config);
+        assert_eq!((needs.min_ttl, needs.checks_first_ttl), (Some(254), true));
+        assert_eq!(needs.keys.len(), 1);
+        // One peer that may come from far: no least TTL for all.
+        config.ranges.push(RangeConfig {
+            prefix: "10.1.0.0/16".parse().expect("prefix"),
+            template: peer(9, None, b"range"),
+            limit: 1,
+        });
+        let needs = ListenSecurity::of(&config);
+        assert_eq!((needs.min_ttl, needs.checks_first_ttl), (None, true));
+        assert_eq!(needs.keys[1].0, "10.1.0.0/16".parse().expect("prefix"));
+    }
+
+    #[test]
+    fn keys_are_not_shown() {
+        let config = peer(2, None, b"hidden-word");
+        assert!(!format!("{config:?}").contains("hidden-word"));
+        assert!(!format!("{config:?}").contains("104, 105"), "nor as octets");
+    }
+}

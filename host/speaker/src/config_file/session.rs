@@ -1,0 +1,301 @@
+//! What a neighbour's entry says of its session: timers, sockets, keys.
+
+use super::{NeighborEntry, seconds};
+use anyhow::{Result, bail, ensure};
+use bgp::{Authentication, AuthenticationRefusal, Config, GracefulRestart, PeerConfig, Secret};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
+use std::path::Path;
+
+/// A password as it stands in the file; it is not shown.
+#[derive(Clone)]
+pub(super) struct Password(String);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl<'de> Deserialize<'de> for Password {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // An error of the library's would show the value.
+        match toml::Value::deserialize(deserializer) {
+            Ok(toml::Value::String(text)) => Ok(Password(text)),
+            Ok(_) | Err(_) => Err(serde::de::Error::custom(
+                "a password is text in quotation marks",
+            )),
+        }
+    }
+}
+
+impl NeighborEntry {
+    /// Puts the settings of the session into `peer`; `what` is how errors call it.
+    pub(super) fn session(&self, what: &str, peer: &mut PeerConfig) -> Result<()> {
+        self.timers(what, peer)?;
+        peer.ttl = self.ttl.unwrap_or(peer.ttl);
+        if let Some(hops) = self.ttl_security {
+            ensure!(
+                self.ttl.is_none(),
+                "{what}: give either `ttl` or `ttl_security`"
+            );
+            ensure!(
+                (1..255).contains(&hops),
+                "{what}: ttl_security is 1 to 254 (hops; 1 for a neighbor on the link)"
+            );
+            // RFC 5082 §3: what was forwarded by `hops - 1` routers has lost that much of 255.
+            peer.ttl = 255;
+            peer.min_ttl = Some(255 - (hops - 1));
+        }
+        peer.authentication = self.authentication(what)?;
+        Ok(())
+    }
+
+    fn timers(&self, what: &str, peer: &mut PeerConfig) -> Result<()> {
+        if let Some(hold) = self.hold_time {
+            ensure!(
+                hold == 0 || hold >= 3,
+                "{what}: hold_time is 0 or at least 3 (seconds)"
+            );
+            peer.hold_time = seconds(hold);
+        }
+        peer.keepalive = self.keepalive.map(seconds);
+        peer.send_hold_time = self.send_hold_time.map(seconds);
+        peer.connect_retry = self.connect_retry.map_or(peer.connect_retry, seconds);
+        ensure!(
+            !peer.connect_retry.is_zero(),
+            "{what}: connect_retry must not be 0"
+        );
+        if let Some([first, greatest]) = self.error_wait {
+            ensure!(
+                0 < first && first <= greatest,
+                "{what}: error_wait is [first, greatest] (seconds), both more than 0"
+            );
+            peer.error_wait = (seconds(first), seconds(greatest));
+        }
+        if let Some(time) = self.graceful_restart {
+            ensure!(
+                time <= 4095,
+                "{what}: graceful_restart is at most 4095 (seconds)"
+            );
+            let restart = GracefulRestart {
+                restart_time: seconds(time),
+                ..Default::default()
+            };
+            peer.graceful_restart = (time > 0).then_some(restart);
+        }
+        if let (Some(time), Some(restart)) = (self.stale_time, &mut peer.graceful_restart) {
+            restart.stale_time = seconds(time);
+        }
+        Ok(())
+    }
+
+    fn authentication(&self, what: &str) -> Result<Authentication> {
+        let key = |octets: &[u8]| {
+            ensure!(
+                (1..=linux::tcp::MD5_KEY_MAX).contains(&octets.len()),
+                "{what}: a password has 1 to {} octets",
+                linux::tcp::MD5_KEY_MAX
+            );
+            Ok(Authentication::Md5(Secret::new(octets)))
+        };
+        match (&self.password, &self.password_file, self.tcp_ao.is_some()) {
+            (None, None, false) => Ok(Authentication::None),
+            (Some(password), None, false) => key(password.0.as_bytes()),
+            (None, Some(file), false) => Ok(read_password(what, file, key)),
+            (None, None, true) => Ok(Authentication::Refused(tcp_ao_refusal())),
+            _ => bail!("{what}: give one of `password`, `password_file`, `tcp_ao`"),
+        }
+    }
+}
+
+/// The password in a file, without the line's end. Where there is none, there is no session:
+/// rather none than one without a password.
+fn read_password(
+    what: &str,
+    file: &Path,
+    key: impl Fn(&[u8]) -> Result<Authentication>,
+) -> Authentication {
+    let read = std::fs::read(file).map_err(anyhow::Error::from);
+    let found = read.and_then(|octets| key(octets.trim_ascii_end()));
+    found.unwrap_or_else(|error| {
+        let refusal = AuthenticationRefusal::PasswordUnavailable;
+        tracing::error!("{what}: {}: {}: {error}", refusal.name(), file.display());
+        Authentication::Refused(refusal)
+    })
+}
+
+/// Why there is no TCP-AO (RFC 5925).
+fn tcp_ao_refusal() -> AuthenticationRefusal {
+    let socket = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0));
+    if socket.is_ok_and(|socket| linux::tcp::has_tcp_ao(&socket)) {
+        AuthenticationRefusal::TcpAoNotProgrammed
+    } else {
+        AuthenticationRefusal::TcpAoNotInKernel
+    }
+}
+
+/// The kernel chooses a key by the address alone, so neighbours at one address share theirs.
+///
+/// # Errors
+/// Names the neighbour that would get another one's key.
+pub(super) fn check_keys(config: &Config) -> Result<()> {
+    for peer in &config.peers {
+        let ip = peer.remote.ip();
+        let same = config.peers.iter().filter(|other| other.remote.ip() == ip);
+        for other in same {
+            ensure!(
+                other.authentication == peer.authentication,
+                "{} and {} have one address and different passwords",
+                peer.name,
+                other.name
+            );
+        }
+        if peer.authentication != Authentication::None {
+            continue;
+        }
+        let ranges = config.ranges.iter();
+        for range in ranges.filter(|range| range.prefix.contains(&ip)) {
+            ensure!(
+                range.template.authentication == Authentication::None,
+                "{} has no password, and the range {} that it is in has one",
+                peer.name,
+                range.prefix
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ConfigFile;
+    use super::*;
+    use std::time::Duration;
+
+    fn read(settings: &str) -> Result<PeerConfig> {
+        let text = format!(
+            "router_id = \"10.0.0.1\"\nlocal_as = 64512\n[[neighbor]]\naddress = \"10.0.0.2\"\nas = 1\n{settings}"
+        );
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("speaker.toml");
+        std::fs::write(&path, text)?;
+        Ok(ConfigFile::read(&path)?.config()?.peers.remove(0))
+    }
+
+    #[track_caller]
+    fn refused(settings: &str, expected: &str) -> String {
+        let error = format!("{:#}", read(settings).expect_err("invalid"));
+        assert!(error.contains(expected), "{error}");
+        error
+    }
+
+    #[test]
+    fn each_setting_of_the_session() {
+        let seconds = Duration::from_secs;
+        let peer = |settings: &str| read(settings).expect("valid");
+        let plain = peer("");
+        let check = |settings: &str, change: fn(&mut PeerConfig)| {
+            let mut expected = plain.clone();
+            change(&mut expected);
+            assert_ne!(expected, plain, "{settings}: the control");
+            assert_eq!(peer(settings), expected, "{settings}");
+        };
+        check("hold_time = 9", |p| p.hold_time = Duration::from_secs(9));
+        check("keepalive = 2", |p| {
+            p.keepalive = Some(Duration::from_secs(2));
+        });
+        check("send_hold_time = 60", |p| {
+            p.send_hold_time = Some(Duration::from_secs(60));
+        });
+        check("connect_retry = 7", |p| {
+            p.connect_retry = Duration::from_secs(7);
+        });
+        check("error_wait = [1, 20]", |p| {
+            p.error_wait = (Duration::from_secs(1), Duration::from_secs(20));
+        });
+        check("graceful_restart = 0", |p| p.graceful_restart = None);
+        check("local_as = 7", |p| p.local_as = Some(7.into()));
+        check("source = \"10.0.0.9\"", |p| {
+            p.source = Some([10, 0, 0, 9].into());
+        });
+        check("ttl = 2", |p| p.ttl = 2);
+        check("ttl_security = 1", |p| {
+            (p.ttl, p.min_ttl) = (255, Some(255));
+        });
+        check("ttl_security = 3", |p| {
+            (p.ttl, p.min_ttl) = (255, Some(253));
+        });
+        check("port = 1179", |p| p.remote.set_port(1179));
+        check("passive = true", |p| p.passive = true);
+        let restart = peer("graceful_restart = 60\nstale_time = 90").graceful_restart;
+        let restart = restart.expect("on");
+        assert_eq!(
+            (restart.restart_time, restart.stale_time),
+            (seconds(60), seconds(90))
+        );
+        refused("error_wait = [9, 1]", "error_wait");
+        refused("ttl_security = 0", "1 to 254");
+        refused("ttl_security = 1\nttl = 3", "either");
+        refused("connect_retry = 0", "must not be 0");
+        refused("graceful_restart = 5000", "4095");
+    }
+
+    #[test]
+    fn passwords() {
+        let peer = read("password = \"hidden-word\"").expect("valid");
+        assert_eq!(
+            peer.authentication,
+            Authentication::Md5(Secret::new(b"hidden-word"))
+        );
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = dir.path().join("key");
+        let setting = format!("password_file = {:?}", file.display().to_string());
+        let missing = read(&setting).expect("a missing file is no error of the configuration");
+        let refusal = missing.authentication.refusal().expect("fails closed");
+        assert_eq!(refusal.name(), "password-unavailable");
+        std::fs::write(&file, "\n").expect("written");
+        let empty = read(&setting).expect("valid");
+        assert_eq!(empty.authentication, missing.authentication);
+        std::fs::write(&file, "from a file\n").expect("written");
+        let peer = read(&setting).expect("valid");
+        assert_eq!(
+            peer.authentication,
+            Authentication::Md5(Secret::new(b"from a file"))
+        );
+        refused("password = \"\"", "1 to 80 octets");
+        refused("password = \"a\"\npassword_file = \"b\"", "give one of");
+        let ao = read("tcp_ao = \"key\"").expect("valid").authentication;
+        assert!(
+            ao.refusal()
+                .expect("refused")
+                .name()
+                .starts_with("tcp-ao-not-")
+        );
+    }
+
+    #[test]
+    fn a_password_is_in_no_error() {
+        for settings in [
+            "password = \"hidden-word",
+            "password = hidden-word",
+            "password = [\"hidden-word\"]",
+            "passwort = \"hidden-word\"",
+        ] {
+            let error = refused(settings, "line 6, column");
+            assert!(!error.contains("hidden"), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_address_one_key() {
+        refused(
+            "password = \"a\"\n[[neighbor]]\naddress = \"10.0.0.2\"\nport = 1179\nname = \"b\"\nas = 1\npassword = \"b\"",
+            "different passwords",
+        );
+        refused(
+            "[[neighbor]]\nrange = \"10.0.0.0/8\"\nas = 1\npassword = \"b\"",
+            "has no password",
+        );
+    }
+}
