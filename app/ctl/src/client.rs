@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ipam::Ipam;
 use resource::kinds::{
-    BgpConfigurationSpec, BgpPeerSpec, ClusterInformationSpec, EndpointSliceSpec, IpPoolSpec,
-    NodeSpec, ServiceSpec, WorkloadEndpointSpec,
+    BgpConfigurationSpec, BgpFilterSpec, BgpPeerSpec, ClusterInformationSpec, EndpointSliceSpec,
+    IpPoolSpec, NodeSpec, ServiceSpec, WorkloadEndpointSpec,
 };
 use resource::validate::{ValidationError, take_unknown_modes, validate};
 use resource::{
@@ -223,6 +223,7 @@ macro_rules! by_kind {
         match $kind {
             Kind::BgpConfiguration => $function::<BgpConfigurationSpec>($($argument),*),
             Kind::BgpPeer => $function::<BgpPeerSpec>($($argument),*),
+            Kind::BgpFilter => $function::<BgpFilterSpec>($($argument),*),
             Kind::Node => $function::<NodeSpec>($($argument),*),
             Kind::IpPool => $function::<IpPoolSpec>($($argument),*),
             Kind::WorkloadEndpoint => $function::<WorkloadEndpointSpec>($($argument),*),

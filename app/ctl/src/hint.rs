@@ -21,7 +21,7 @@ const HINTS: &[(&str, &str)] = &[
     ),
     (
         "resource type '",
-        "kinds are bgpconfiguration, bgppeer, clusterinformation, endpointslice, ippool, node, service, workloadendpoint",
+        "kinds are bgpconfiguration, bgpfilter, bgppeer, clusterinformation, endpointslice, ippool, node, service, workloadendpoint",
     ),
     (
         "unknown resource type ()",
@@ -29,7 +29,7 @@ const HINTS: &[(&str, &str)] = &[
     ),
     (
         "unknown resource type (",
-        "kinds with apiVersion projectcalico.org/v3 are BGPConfiguration, BGPPeer, ClusterInformation, IPPool, Node and WorkloadEndpoint; Service has v1, EndpointSlice discovery.k8s.io/v1",
+        "kinds with apiVersion projectcalico.org/v3 are BGPConfiguration, BGPFilter, BGPPeer, ClusterInformation, IPPool, Node and WorkloadEndpoint; Service has v1, EndpointSlice discovery.k8s.io/v1",
     ),
     (
         "field in document is not recognized",

@@ -17,6 +17,7 @@ pub fn kind(word: &str) -> Option<Named> {
         "bgpconfiguration" | "bgpconfigurations" | "bgpconfig" | "bgpconfigs" => {
             Kind::BgpConfiguration
         }
+        "bgpfilter" | "bgpfilters" | "bgpf" | "bgpfs" | "bf" | "bfs" => Kind::BgpFilter,
         "bgppeer" | "bgppeers" | "bgpp" | "bgpps" | "bp" | "bps" => Kind::BgpPeer,
         "clusterinformation" | "clusterinformations" | "clusterinfo" | "clusterinfos" => {
             Kind::ClusterInformation
@@ -65,7 +66,6 @@ fn distance(a: &str, b: &str) -> usize {
 /// calicoctl's other kinds (calico-compat §5.2), by any of their words.
 fn absent(word: &str) -> Option<&'static str> {
     Some(match word {
-        "bgpfilter" | "bgpfilters" | "bgpf" | "bgpfs" | "bf" | "bfs" => "BGPFilter",
         "felixconfiguration" | "felixconfigurations" | "felixconfig" | "felixconfigs" => {
             "FelixConfiguration"
         }

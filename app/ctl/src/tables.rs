@@ -77,6 +77,13 @@ fn ps(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::BgpConfiguration => &["NAME", "LOGSEVERITY", "MESHENABLED", "ASNUMBER"],
         Kind::BgpPeer => &["NAME", "PEERIP", "NODE", "ASN"],
+        Kind::BgpFilter => &[
+            "NAME",
+            "NUMEXPORTV4",
+            "NUMIMPORTV4",
+            "NUMEXPORTV6",
+            "NUMIMPORTV6",
+        ],
         Kind::Node => &["NAME"],
         Kind::IpPool => &["NAME", "CIDR", "SELECTOR"],
         Kind::WorkloadEndpoint => &["NAMESPACE", "WORKLOAD", "NODE", "NETWORKS", "INTERFACE"],
@@ -141,9 +148,11 @@ fn wide(kind: Kind) -> &'static [&'static str] {
             "AGE",
             "SELECTOR",
         ],
-        Kind::BgpConfiguration | Kind::BgpPeer | Kind::ClusterInformation | Kind::EndpointSlice => {
-            ps(kind)
-        }
+        Kind::BgpConfiguration
+        | Kind::BgpPeer
+        | Kind::BgpFilter
+        | Kind::ClusterInformation
+        | Kind::EndpointSlice => ps(kind),
     }
 }
 
@@ -157,6 +166,7 @@ fn columns(kind: Kind) -> &'static [Column] {
     match kind {
         Kind::BgpConfiguration => BGP_CONFIGURATION,
         Kind::BgpPeer => BGP_PEER,
+        Kind::BgpFilter => BGP_FILTER,
         Kind::Node => NODE,
         Kind::IpPool => POOL,
         Kind::WorkloadEndpoint => WORKLOAD_ENDPOINT,
@@ -183,6 +193,14 @@ const BGP_PEER: &[Column] = &[
         or(text(o, "/spec/node"), &selector)
     }),
     column("ASN", |o, _| or(text(o, "/spec/asNumber"), "0")),
+];
+
+const BGP_FILTER: &[Column] = &[
+    NAME,
+    column("NUMEXPORTV4", |o, _| count(o, "/spec/exportV4")),
+    column("NUMIMPORTV4", |o, _| count(o, "/spec/importV4")),
+    column("NUMEXPORTV6", |o, _| count(o, "/spec/exportV6")),
+    column("NUMIMPORTV6", |o, _| count(o, "/spec/importV6")),
 ];
 
 const NODE: &[Column] = &[
@@ -304,6 +322,10 @@ fn list<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
         .pointer(pointer)
         .and_then(Value::as_array)
         .map_or(&[], Vec::as_slice)
+}
+
+fn count(object: &Value, pointer: &str) -> String {
+    list(object, pointer).len().to_string()
 }
 
 fn texts(object: &Value, pointer: &str, within: &str) -> String {

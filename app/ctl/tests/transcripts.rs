@@ -295,6 +295,11 @@ fn services_and_their_endpoints() {
     check(&["22-services.txt"]);
 }
 
+#[test]
+fn bgp_filters() {
+    check(&["24-bgpfilters.txt"]);
+}
+
 /// A control socket that greets and answers every line the same.
 fn answer_at(path: &Path, greeting: &'static str, rows: &'static str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::{IpNet, Ipv4Net};
 use resource::kinds::{
-    AffinityState, BgpConfiguration, BgpPeer, Block, BlockAffinity, ClusterInformation,
+    AffinityState, BgpConfiguration, BgpFilter, BgpPeer, Block, BlockAffinity, ClusterInformation,
     EndpointSlice, IpPool, Node, Service, WorkloadEndpoint,
 };
 use resource::{Change, Entry, Key, Kind, Listing, StoreError};
@@ -15,7 +15,7 @@ pub type NamespacedName = (String, String);
 /// Parts of the resources; says what a change touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
-    /// BGPConfiguration, BGPPeer, Node, IPPool, ClusterInformation, blocks and affinities.
+    /// BGPConfiguration, BGPPeer, BGPFilter, Node, IPPool, ClusterInformation, blocks and affinities.
     Cluster,
     /// WorkloadEndpoint.
     Workloads,
@@ -30,6 +30,8 @@ pub struct Resources {
     pub bgp_configurations: BTreeMap<String, BgpConfiguration>,
     /// By name.
     pub bgp_peers: BTreeMap<String, BgpPeer>,
+    /// By name.
+    pub bgp_filters: BTreeMap<String, BgpFilter>,
     /// By name.
     pub nodes: BTreeMap<String, Node>,
     /// By name.
@@ -106,6 +108,9 @@ impl Resources {
                     Kind::BgpPeer => {
                         self.bgp_peers.insert(name, BgpPeer::from_entry(entry)?);
                     }
+                    Kind::BgpFilter => {
+                        self.bgp_filters.insert(name, BgpFilter::from_entry(entry)?);
+                    }
                     Kind::Node => {
                         self.nodes.insert(name, Node::from_entry(entry)?);
                     }
@@ -160,6 +165,7 @@ impl Resources {
                 match kind {
                     Kind::BgpConfiguration => drop(self.bgp_configurations.remove(name)),
                     Kind::BgpPeer => drop(self.bgp_peers.remove(name)),
+                    Kind::BgpFilter => drop(self.bgp_filters.remove(name)),
                     Kind::Node => drop(self.nodes.remove(name)),
                     Kind::IpPool => drop(self.ip_pools.remove(name)),
                     Kind::ClusterInformation => drop(self.cluster_informations.remove(name)),
@@ -209,6 +215,7 @@ fn part_of(key: &Key) -> Option<Part> {
         Key::Resource { kind, .. } => Some(match kind {
             Kind::BgpConfiguration
             | Kind::BgpPeer
+            | Kind::BgpFilter
             | Kind::Node
             | Kind::IpPool
             | Kind::ClusterInformation => Part::Cluster,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::kinds::{
-    BgpConfiguration, BgpPeer, ClusterInformation, EndpointSlice, IpPool, Node, Service,
+    BgpConfiguration, BgpFilter, BgpPeer, ClusterInformation, EndpointSlice, IpPool, Node, Service,
     WorkloadEndpoint,
 };
 use crate::{Entry, Key, Kind, Metadata, Object, StoreError};
@@ -86,6 +86,7 @@ macro_rules! any_object {
 any_object! {
     BgpConfiguration,
     BgpPeer,
+    BgpFilter,
     Node,
     IpPool,
     WorkloadEndpoint,

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::kinds::{ClusterInformation, ClusterInformationSpec, IpPool, Node, WorkloadEndpoint};
-use crate::validate::{self, PoolContext, ValidationError};
+use crate::validate::{self, Others, ValidationError};
 use crate::{AnyObject, Entry, Key, KeyPrefix, Kind, Metadata, Object, Spec, Store, StoreError};
 
 /// How often an update is tried again when somebody else wrote in between.
@@ -315,6 +315,7 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
             }
             AnyObject::BgpConfiguration(_)
             | AnyObject::BgpPeer(_)
+            | AnyObject::BgpFilter(_)
             | AnyObject::WorkloadEndpoint(_)
             | AnyObject::ClusterInformation(_)
             | AnyObject::Service(_)
@@ -356,14 +357,30 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         } else {
             Default::default()
         };
-        let context = PoolContext {
+        let mut filters = Vec::new();
+        if let AnyObject::BgpPeer(peer) = object
+            && !peer.spec.filters.is_empty()
+        {
+            filters = self.filters().await?;
+        }
+        let context = Others {
             pools: &pools,
             blocks: &blocks,
+            filters: &filters,
         };
         // A name that is not one could not be looked up; and what the library refuses, the validator is not asked about.
         validate::check(object, stored, &context)?;
         validate::validate(object)?;
         Ok(())
+    }
+
+    async fn filters(&self) -> ClientResult<Vec<String>> {
+        let listing = self.store.list(&KeyPrefix::Kind(Kind::BgpFilter)).await?;
+        let name = |entry: Entry| match entry.key {
+            Key::Resource { name, .. } => Some(name),
+            Key::Block(_) | Key::BlockAffinity { .. } | Key::Handle(_) | Key::IpamConfig => None,
+        };
+        Ok(listing.entries.into_iter().filter_map(name).collect())
     }
 
     async fn blocks(&self) -> ClientResult<Vec<IpNet>> {
@@ -432,6 +449,7 @@ fn writable(object: &AnyObject, operation: &'static str) -> ClientResult<()> {
         kind @ Kind::ClusterInformation => Err(ClientError::ReadOnly { operation, kind }),
         Kind::BgpConfiguration
         | Kind::BgpPeer
+        | Kind::BgpFilter
         | Kind::Node
         | Kind::IpPool
         | Kind::WorkloadEndpoint

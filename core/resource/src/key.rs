@@ -61,6 +61,7 @@ fn kind_root(kind: Kind) -> String {
         Kind::Service | Kind::EndpointSlice => format!("{KUBERNETES}{}/", kind.plural()),
         Kind::BgpConfiguration
         | Kind::BgpPeer
+        | Kind::BgpFilter
         | Kind::Node
         | Kind::IpPool
         | Kind::WorkloadEndpoint

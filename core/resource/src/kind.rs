@@ -44,6 +44,7 @@ mod api {
 kinds! {
     BgpConfiguration, "BGPConfiguration", "bgpconfigurations", false, CALICO;
     BgpPeer, "BGPPeer", "bgppeers", false, CALICO;
+    BgpFilter, "BGPFilter", "bgpfilters", false, CALICO;
     Node, "Node", "nodes", false, CALICO;
     IpPool, "IPPool", "ippools", false, CALICO;
     WorkloadEndpoint, "WorkloadEndpoint", "workloadendpoints", true, CALICO;

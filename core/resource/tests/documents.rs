@@ -79,6 +79,20 @@ fn plausible(kind: Kind) -> Vec<(&'static str, Value)> {
             ("filters", json!(["a"])),
             ("ttlSecurity", json!(255)),
         ],
+        Kind::BgpFilter => vec![
+            (
+                "importV4",
+                json!([{"action": "Reject", "cidr": "10.0.0.0/8"}]),
+            ),
+            (
+                "exportV6",
+                json!([{"action": "Accept", "asPathPrefix": [1, "1.1"], "prefixLength": {"min": null}}]),
+            ),
+            (
+                "exportV4",
+                json!([{"operations": [{"setPriority": {"value": 1}}, {"prependASPath": {"prefix": ["7"]}}]}]),
+            ),
+        ],
         Kind::Node => vec![
             ("bgp", json!({"asNumber": null})),
             ("bgp", json!({"asNumber": 1, "ipv4Address": "10.0.0.1/24"})),

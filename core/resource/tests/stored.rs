@@ -2,7 +2,7 @@
 //! byte for byte.
 
 use resource::kinds::{
-    BgpConfiguration, BgpPeer, ClusterInformation, EndpointSlice, IpPool, Node, Service,
+    BgpConfiguration, BgpFilter, BgpPeer, ClusterInformation, EndpointSlice, IpPool, Node, Service,
     WorkloadEndpoint,
 };
 use resource::{Entry, Key, Kind, Object, Spec};
@@ -33,6 +33,7 @@ fn check_kind(entry: &Entry) -> Kind {
     match kind {
         Kind::BgpConfiguration => drop::<BgpConfiguration>(round_trip(entry)),
         Kind::BgpPeer => drop::<BgpPeer>(round_trip(entry)),
+        Kind::BgpFilter => drop::<BgpFilter>(round_trip(entry)),
         Kind::Node => drop::<Node>(round_trip(entry)),
         Kind::IpPool => drop::<IpPool>(round_trip(entry)),
         Kind::WorkloadEndpoint => drop::<WorkloadEndpoint>(round_trip(entry)),
@@ -78,6 +79,19 @@ fn every_field_is_written_in_calicos_order() {
         "BGPPeer",
         "bgppeers",
         r#"{"nodeSelector":"all()","peerIP":"10.0.0.1","asNumber":1,"localASNumber":2,"keepOriginalNextHop":true,"nextHopMode":"Self","password":{"secretKeyRef":{"name":"s","key":"k"}},"sourceAddress":"None","maxRestartTime":"10s","keepaliveTime":"30s","numAllowedLocalASNumbers":0,"ttlSecurity":1,"reachableBy":"10.0.0.2","filters":["a","b"],"localWorkloadSelector":"has(x)","reversePeering":"Manual"}"#,
+        "",
+    );
+    // Calico stored this one.
+    check(
+        "BGPFilter",
+        "bgpfilters",
+        r#"{"exportV4":[{"cidr":"77.0.0.0/16","source":"RemotePeers","matchOperator":"In","action":"Accept"},{"interface":"*.calico","action":"Reject"}],"importV6":[{"cidr":"7000:1::0/64","matchOperator":"NotEqual","action":"Reject"}]}"#,
+        "",
+    );
+    check(
+        "BGPFilter",
+        "bgpfilters",
+        r#"{"exportV4":[{"cidr":"10.0.0.0/8","prefixLength":{"min":24,"max":26},"matchOperator":"In","peerType":"eBGP","communities":{"values":["1:2"]},"asPathPrefix":[65001],"priority":100,"action":"Accept","operations":[{"addCommunity":{"value":"1:2:3"}},{"prependASPath":{"prefix":[1]}},{"setPriority":{"value":7}}]}],"importV4":[{"action":"Reject"}],"exportV6":[{"action":"Reject"}]}"#,
         "",
     );
     check(

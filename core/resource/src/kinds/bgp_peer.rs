@@ -117,6 +117,22 @@ pub(super) fn node_as_number<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u
     as_number_of("NodeBGPSpec.spec.bgp.asNumber", d)
 }
 
+/// AS numbers in a list, each in any of the forms.
+pub(super) fn as_numbers<'de, D: Deserializer<'de>>(
+    field: &str,
+    deserializer: D,
+) -> Result<Vec<u32>, D::Error> {
+    use serde::de::Error;
+
+    let values = Option::<Vec<serde_json::Value>>::deserialize(deserializer)?;
+    let number = |value| {
+        let number =
+            as_number_of(field, value).map_err(|error: serde_json::Error| Error::custom(error))?;
+        Ok(number.unwrap_or_default())
+    };
+    values.unwrap_or_default().into_iter().map(number).collect()
+}
+
 /// `field` is the field as Go's decoder names it.
 fn as_number_of<'de, D: Deserializer<'de>>(
     field: &str,

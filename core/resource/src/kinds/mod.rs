@@ -1,6 +1,7 @@
 //! The specs, one file a kind, fields in Calico's struct order (that is the order in which they are stored).
 
 mod bgp_configuration;
+mod bgp_filter;
 mod bgp_peer;
 mod cluster_information;
 mod duration;
@@ -12,6 +13,7 @@ mod workload_endpoint;
 mod workload_endpoint_name;
 
 pub use bgp_configuration::*;
+pub use bgp_filter::*;
 pub use bgp_peer::*;
 pub use cluster_information::*;
 pub use duration::*;

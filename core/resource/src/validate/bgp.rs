@@ -4,8 +4,8 @@ use super::FieldError;
 use super::checks::{self, Checks, is_cidr, is_ip, is_ip_port, is_name, is_net, peer_address};
 use crate::kinds::{BgpConfigurationSpec, BgpPeerSpec, CidrBlock};
 
-const ROUTE_PRIORITY_MAX: u32 = 2_147_483_646;
-const COMMUNITY_PATTERN: &str = r"^(\d+):(\d+)$|^(\d+):(\d+):(\d+)$";
+pub(super) const ROUTE_PRIORITY_MAX: u32 = 2_147_483_646;
+pub(super) const COMMUNITY_PATTERN: &str = r"^(\d+):(\d+)$|^(\d+):(\d+):(\d+)$";
 
 pub(super) fn configuration(spec: &BgpConfigurationSpec) -> Vec<FieldError> {
     let mut checks = Checks::default();
@@ -137,7 +137,7 @@ fn configuration_schema(
 }
 
 /// `aa:nn` of 16 bits each, or `aa:nn:mm` of 32.
-fn is_community(text: &str) -> bool {
+pub(super) fn is_community(text: &str) -> bool {
     let parts: Vec<&str> = text.split(':').collect();
     match parts.len() {
         2 => parts.iter().all(|p| p.parse::<u16>().is_ok()),
@@ -364,12 +364,12 @@ fn peer_schema(spec: &BgpPeerSpec, checks: &mut Checks) {
 }
 
 /// Filters that are not there; `known` are the names of those that are.
-pub(super) fn filters(spec: &BgpPeerSpec, known: &[&str]) -> Vec<FieldError> {
+pub(super) fn filters(spec: &BgpPeerSpec, known: &[String]) -> Vec<FieldError> {
     let absent: Vec<&str> = spec
         .filters
         .iter()
-        .map(String::as_str)
         .filter(|f| !known.contains(f))
+        .map(String::as_str)
         .collect();
     if absent.is_empty() {
         return Vec::new();

@@ -3,19 +3,10 @@
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::FieldError;
 use super::checks::{Checks, is_net, unsupported};
+use super::{FieldError, Others};
 use crate::Kind;
 use crate::kinds::{EncapMode, IpPool, IpPoolSpec};
-
-/// What a new pool is checked against.
-#[derive(Clone, Debug, Default)]
-pub struct PoolContext<'a> {
-    /// All pools.
-    pub pools: &'a [IpPool],
-    /// The CIDRs of all blocks.
-    pub blocks: &'a [IpNet],
-}
 
 const MODES: [&str; 3] = ["Never", "Always", "CrossSubnet"];
 const TOO_SMALL: &str = "IP pool size is too small for use with Calico IPAM. It must be equal to or greater than the block size.";
@@ -89,7 +80,7 @@ fn mode(mode: Option<EncapMode>) -> &'static str {
 pub(super) fn check(
     pool: &IpPool,
     stored: Option<&IpPool>,
-    context: &PoolContext<'_>,
+    context: &Others<'_>,
 ) -> Vec<FieldError> {
     const CIDR: &str = "IPPool.Spec.CIDR";
     const BLOCK_SIZE: &str = "IPPool.Spec.BlockSize";

@@ -4,6 +4,7 @@
 //! [`check`] is the library's, which also knows what is stored; it comes first on create and update.
 
 mod bgp;
+mod bgp_filter;
 mod checks;
 mod error;
 mod ip_pool;
@@ -13,10 +14,23 @@ mod node;
 mod workload_endpoint;
 
 pub use error::{FieldError, ValidationError};
-pub use ip_pool::{PoolContext, take_unknown_modes};
+pub use ip_pool::take_unknown_modes;
+
+use ipnet::IpNet;
 
 use crate::AnyObject;
 use crate::kinds::{BgpConfigurationSpec, IpPool};
+
+/// The other objects that an object is checked against.
+#[derive(Clone, Debug, Default)]
+pub struct Others<'a> {
+    /// All pools, for a new pool.
+    pub pools: &'a [IpPool],
+    /// The CIDRs of all blocks, for a new pool.
+    pub blocks: &'a [IpNet],
+    /// The names of all BGPFilters, for a BGPPeer that names some.
+    pub filters: &'a [String],
+}
 
 /// Checks one object alone.
 ///
@@ -27,6 +41,7 @@ pub fn validate(object: &AnyObject) -> Result<(), ValidationError> {
     fields.extend(match object {
         AnyObject::BgpConfiguration(object) => bgp::configuration(&object.spec),
         AnyObject::BgpPeer(object) => bgp::peer(&object.spec),
+        AnyObject::BgpFilter(object) => bgp_filter::validate(&object.spec),
         AnyObject::Node(object) => node::validate(&object.spec),
         AnyObject::IpPool(object) => ip_pool::validate(&object.spec),
         AnyObject::WorkloadEndpoint(object) => workload_endpoint::validate(object),
@@ -44,7 +59,7 @@ pub fn validate(object: &AnyObject) -> Result<(), ValidationError> {
 pub fn check(
     object: &AnyObject,
     stored: Option<&AnyObject>,
-    pools: &PoolContext<'_>,
+    others: &Others<'_>,
 ) -> Result<(), ValidationError> {
     let fields = match object {
         AnyObject::IpPool(pool) => {
@@ -52,14 +67,15 @@ pub fn check(
                 Some(AnyObject::IpPool(stored)) => Some(stored),
                 _ => None,
             };
-            ip_pool::check(pool, stored, pools)
+            ip_pool::check(pool, stored, others)
         }
         AnyObject::BgpConfiguration(object) => {
             bgp::configuration_name(&object.metadata.name, &object.spec)
         }
-        AnyObject::BgpPeer(object) => bgp::filters(&object.spec, &[]),
+        AnyObject::BgpPeer(object) => bgp::filters(&object.spec, others.filters),
         AnyObject::WorkloadEndpoint(object) => workload_endpoint::name(object),
-        AnyObject::Node(_)
+        AnyObject::BgpFilter(_)
+        | AnyObject::Node(_)
         | AnyObject::ClusterInformation(_)
         | AnyObject::Service(_)
         | AnyObject::EndpointSlice(_) => Vec::new(),
@@ -74,6 +90,7 @@ pub fn set_defaults(object: &mut AnyObject) {
         AnyObject::BgpConfiguration(object) => set_bgp_defaults(&mut object.spec),
         AnyObject::WorkloadEndpoint(object) => workload_endpoint::set_defaults(object),
         AnyObject::BgpPeer(_)
+        | AnyObject::BgpFilter(_)
         | AnyObject::Node(_)
         | AnyObject::ClusterInformation(_)
         | AnyObject::Service(_)
