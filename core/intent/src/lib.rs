@@ -15,6 +15,7 @@
 
 mod cluster;
 mod compute;
+mod filter;
 mod names;
 mod peer_rule;
 mod pools;
@@ -24,6 +25,7 @@ mod sessions;
 
 pub use cluster::{BGP_PORT, Cluster, DEFAULT_AS, NodeView, parse_address};
 pub use compute::{BgpIntent, ExportRule, Intent, Tunnel, Workload, compute};
+pub use filter::{Community, FilterOperation, FilterRule, Prefixes, SessionFilters};
 pub use names::{DNS_ANNOTATION, DNS_DOMAIN_ANNOTATION, DnsService, Names};
 pub use pools::Pool;
 pub use reason::{Reason, Refusal};

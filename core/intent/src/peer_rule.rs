@@ -7,7 +7,8 @@ use resource::Selector;
 use resource::kinds::{BgpPeer, BgpPeerSpec, parse_go_duration};
 
 use crate::cluster::{Cluster, NodeView};
-use crate::{NextHop, Reason, Refusal};
+use crate::filter::{SessionFilters, session_filters};
+use crate::{NextHop, Reason, Refusal, Resources};
 
 /// The nodes that have the peering.
 pub enum Scope {
@@ -60,6 +61,8 @@ pub struct PeerRule<'a> {
     pub allow_own_as: u8,
     /// Whether the peer gets a session back without a BGPPeer of its own.
     pub reverse: bool,
+    /// What its BGPFilters say, for IPv4 and IPv6.
+    filters: [SessionFilters; 2],
 }
 
 impl<'a> PeerRule<'a> {
@@ -118,7 +121,30 @@ impl<'a> PeerRule<'a> {
                 Some("Manual") => false,
                 Some(other) => return Err(bad_field(name, "reversePeering", other)),
             },
+            filters: Default::default(),
         }))
+    }
+
+    /// With the rules of the BGPFilters that it names.
+    pub fn with_filters(
+        self,
+        resources: &'a Resources,
+        refusals: &mut Vec<Refusal>,
+    ) -> PeerRule<'a> {
+        let Some(peer) = resources.bgp_peers.get(self.name) else {
+            return self;
+        };
+        let names = &peer.spec.filters;
+        let mut read = |ipv4| session_filters(resources, self.name, names, ipv4, refusals);
+        PeerRule {
+            filters: [read(true), read(false)],
+            ..self
+        }
+    }
+
+    /// What its BGPFilters say to sessions of a family.
+    pub fn filters(&self, ipv4: bool) -> SessionFilters {
+        self.filters[usize::from(!ipv4)].clone()
     }
 
     /// True for a peering that every node has.
@@ -212,8 +238,6 @@ fn duration(name: &str, field: &str, text: Option<&str>) -> Result<Option<Durati
 fn unsupported(name: &str, spec: &BgpPeerSpec) -> Option<Refusal> {
     let field = if spec.password.is_some() {
         "password"
-    } else if !spec.filters.is_empty() {
-        "filters"
     } else if !spec.local_workload_selector.is_empty() {
         "localWorkloadSelector"
     } else if !spec.reachable_by.is_empty() {

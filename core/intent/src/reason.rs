@@ -29,6 +29,10 @@ pub enum Reason {
     SessionDuplicate,
     /// A field of a BGPPeer has a value that is not known.
     PeerFieldInvalid,
+    /// A BGPPeer names a BGPFilter that is not there.
+    BgpFilterMissing,
+    /// A rule of a BGPFilter cannot be read.
+    BgpFilterInvalid,
     /// A field asks for what this version cannot do.
     FieldNotSupported,
     /// A pool's range cannot be read.
@@ -64,6 +68,8 @@ impl Reason {
         Reason::FamilyWithoutAddress,
         Reason::SessionDuplicate,
         Reason::PeerFieldInvalid,
+        Reason::BgpFilterMissing,
+        Reason::BgpFilterInvalid,
         Reason::FieldNotSupported,
         Reason::PoolCidrInvalid,
         Reason::PoolOverlap,
@@ -90,6 +96,8 @@ impl Reason {
             Reason::FamilyWithoutAddress => "family-without-address",
             Reason::SessionDuplicate => "session-duplicate",
             Reason::PeerFieldInvalid => "peer-field-invalid",
+            Reason::BgpFilterMissing => "bgp-filter-missing",
+            Reason::BgpFilterInvalid => "bgp-filter-invalid",
             Reason::FieldNotSupported => "field-not-supported",
             Reason::PoolCidrInvalid => "pool-cidr-invalid",
             Reason::PoolOverlap => "pool-overlap",
@@ -130,6 +138,8 @@ impl Reason {
             }
             Reason::SessionDuplicate => "Let only one BGPPeer name this peer for this node.",
             Reason::PeerFieldInvalid => "Mend the field.",
+            Reason::BgpFilterMissing => "Apply the BGPFilter, or take its name out of the BGPPeer.",
+            Reason::BgpFilterInvalid => "Mend the rule and apply the BGPFilter again.",
             Reason::FieldNotSupported => "Remove the field.",
             Reason::PoolCidrInvalid => "Delete the pool and create it with a valid CIDR.",
             Reason::PoolOverlap => "Delete one of the two pools.",

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::cluster::{BGP_PORT, Cluster, NodeView};
+use crate::filter::SessionFilters;
 use crate::peer_rule::{PeerRule, Target};
 use crate::{Reason, Refusal, Resources};
 
@@ -74,6 +75,8 @@ pub struct Session {
     pub ttl_hops: Option<u8>,
     /// How often the own AS may be in a received path.
     pub allow_own_as: u8,
+    /// What BGPFilters say, before the rules that every session has.
+    pub filters: SessionFilters,
 }
 
 /// The sessions of `me`, by address and port.
@@ -86,7 +89,7 @@ pub fn sessions(
     let mut rules = Vec::new();
     for peer in resources.bgp_peers.values() {
         match PeerRule::read(peer) {
-            Ok(rule) => rules.extend(rule),
+            Ok(rule) => rules.extend(rule.map(|rule| rule.with_filters(resources, refusals))),
             Err(refusal) => refusals.push(refusal),
         }
     }
@@ -279,6 +282,7 @@ fn session(
         keepalive: rule.keepalive,
         ttl_hops: rule.ttl_hops,
         allow_own_as: rule.allow_own_as,
+        filters: rule.filters(peer.address.is_ipv4()),
     }
 }
 
@@ -308,6 +312,7 @@ fn mesh(cluster: &Cluster, me: &NodeView) -> Vec<Session> {
                 keepalive: None,
                 ttl_hops: None,
                 allow_own_as: 0,
+                filters: SessionFilters::default(),
             });
         }
     }

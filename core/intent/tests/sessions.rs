@@ -1,9 +1,12 @@
 //! Sessions, exports and blocks of whole clusters, as Calico's confd renders them and as the how-to shows them.
 
-use intent::{ExportRule, Intent, Reason, Resources, compute};
+use intent::{
+    Community, ExportRule, FilterOperation, FilterRule, Intent, Prefixes, Reason, Resources,
+    SessionFilters, compute,
+};
 use resource::kinds::{
-    BgpConfiguration, BgpConfigurationSpec, BgpPeer, BgpPeerSpec, CidrBlock, IpPool, IpPoolSpec,
-    Node, NodeBgpSpec, NodeSpec, WorkloadEndpoint, WorkloadEndpointSpec,
+    BgpConfiguration, BgpConfigurationSpec, BgpFilter, BgpPeer, BgpPeerSpec, CidrBlock, IpPool,
+    IpPoolSpec, Node, NodeBgpSpec, NodeSpec, WorkloadEndpoint, WorkloadEndpointSpec,
 };
 use resource::{Change, Entry, Key, Metadata, Object, Spec};
 
@@ -510,9 +513,14 @@ fn what_is_refused_has_a_name() {
     .check_reasons("a", &[Reason::PeerFieldInvalid]);
     bad(|s| {
         s.peer_selector = "all()".into();
-        s.filters = vec!["f".into()];
+        s.reachable_by = "10.0.0.9".into();
     })
     .check_reasons("a", &[Reason::FieldNotSupported]);
+    bad(|s| {
+        s.peer_selector = "all()".into();
+        s.filters = vec!["f".into()];
+    })
+    .check_reasons("a", &[Reason::BgpFilterMissing]);
     bad(|_| {}).check_reasons("a", &[]);
     let node = pair().node_with("c", "10.0.0/24", false, |b| {
         b.route_reflector_cluster_id = "one".into()
@@ -669,4 +677,92 @@ fn cross_subnet_is_decided_by_the_next_hop() {
             .is_none(),
         "control"
     );
+}
+
+/// Filters in the order of the BGPPeer, each list with its own family and direction; the mesh has none.
+#[test]
+fn bgp_filters_of_a_session() {
+    let filter = |name: &str, spec: serde_json::Value| {
+        let spec = serde_json::from_value(spec).expect("a BGPFilter's spec");
+        BgpFilter::new(Metadata::named(name), spec)
+    };
+    let world = World::default()
+        .node("a", "10.0.0.1/24", false)
+        .node("b", "10.0.0.2/24", false)
+        .object(filter(
+            "first",
+            serde_json::json!({
+                "importV4": [
+                    {"action": "Accept", "cidr": "10.0.0.0/8", "matchOperator": "In", "prefixLength": {"min": 24}},
+                    {"action": "Reject", "cidr": "10.0.0.0/8", "matchOperator": "NotEqual", "source": "RemotePeers"},
+                ],
+                "importV6": [{"action": "Reject"}],
+                "exportV4": [{
+                    "action": "Accept", "interface": "eth*", "peerType": "eBGP", "priority": 1024,
+                    "communities": {"values": ["64512:7"]}, "asPathPrefix": [65001],
+                    "operations": [{"addCommunity": {"value": "1:2:3"}}, {"prependASPath": {"prefix": [7]}},
+                        {"setPriority": {"value": 512}}],
+                }],
+            }),
+        ))
+        .object(filter(
+            "second",
+            serde_json::json!({"importV4": [{"action": "Sometimes"}]}),
+        ))
+        .peer("tor", |s| {
+            s.peer_ip = "10.0.0.9".into();
+            s.as_number = Some(65001);
+            s.filters = vec!["first".into(), "second".into()];
+        });
+    world.check_reasons("a", &[Reason::BgpFilterInvalid]);
+    let intent = world.intent("a");
+    let filters = |name: &str| {
+        let session = intent.bgp.sessions.iter().find(|s| s.name == name);
+        session.expect("such a session").filters.clone()
+    };
+    assert_eq!(filters("Mesh_10_0_0_2"), SessionFilters::default());
+    let SessionFilters { import, export } = filters("Global_10_0_0_9");
+    let prefixes = |lengths, negate| {
+        Some(Prefixes {
+            network: "10.0.0.0/8".parse().expect("a CIDR"),
+            lengths,
+            negate,
+        })
+    };
+    let expected = [
+        FilterRule {
+            name: "BGPFilter(first) importV4 rule 1".into(),
+            prefixes: prefixes(24..=32, false),
+            accept: true,
+            ..FilterRule::default()
+        },
+        FilterRule {
+            name: "BGPFilter(first) importV4 rule 2".into(),
+            prefixes: prefixes(8..=8, true),
+            from_peers: true,
+            ..FilterRule::default()
+        },
+        // What cannot be read keeps everything back.
+        FilterRule {
+            name: "BGPFilter(second) importV4 rule 1".into(),
+            ..FilterRule::default()
+        },
+    ];
+    assert_eq!(import, expected);
+    let expected = FilterRule {
+        name: "BGPFilter(first) exportV4 rule 1".into(),
+        interface: Some("eth*".into()),
+        ebgp: Some(true),
+        community: Some(Community::Standard(64512 << 16 | 7)),
+        as_path_prefix: vec![65001],
+        local_pref: Some(2_147_482_623),
+        accept: true,
+        operations: vec![
+            FilterOperation::AddCommunity(Community::Large([1, 2, 3])),
+            FilterOperation::PrependAsPath(vec![7]),
+            FilterOperation::SetLocalPref(2_147_483_135),
+        ],
+        ..FilterRule::default()
+    };
+    assert_eq!(export, [expected]);
 }

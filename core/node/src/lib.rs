@@ -20,6 +20,7 @@ mod kernel_input;
 mod node;
 mod output;
 mod recording;
+mod session_filter;
 mod speaker_config;
 
 pub use input::{BatchId, Input, LearntRoute, Now, Recorded, StoredChange};

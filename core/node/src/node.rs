@@ -11,7 +11,7 @@ use service::Table;
 
 use crate::kernel::KernelView;
 use crate::kernel_input::{NextHops, adopt, dataplane_input, has_ours, pod_mtu};
-use crate::speaker_config::speaker_config;
+use crate::speaker_config::{asks_interface, speaker_config};
 use crate::{Input, LearntRoute, Names, Notice, Now, Output, StoredChange};
 
 /// The port on which the agent answers DNS for the cluster's service; the service's own port is 53.
@@ -136,6 +136,9 @@ impl Node {
                 self.kernel.ipip_possible = ipip_possible;
                 self.kernel.read(*actual, now.mono);
                 self.plan_stale = true;
+                if self.intent.as_ref().is_some_and(asks_interface) {
+                    self.tell_speaker();
+                }
             }
             Input::KernelUnreadable(why) => {
                 self.kernel.unreadable(why, now.mono);
@@ -294,7 +297,12 @@ impl Node {
             return;
         };
         let restarting = self.restarting.unwrap_or(false);
-        let config = speaker_config(intent, self.options.router_id, restarting);
+        let config = speaker_config(
+            intent,
+            self.options.router_id,
+            restarting,
+            self.kernel.actual(),
+        );
         if self.told.speaker.as_ref() != Some(&config) {
             self.told.speaker = Some(config.clone());
             self.outputs.push_back(Output::Speaker(Box::new(config)));

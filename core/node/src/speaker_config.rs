@@ -1,9 +1,14 @@
 //! From an intent to a speaker's configuration.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use bgp::{Action, Config, Family, Filter, GracefulRestart, Origin, PeerConfig, PrefixMatch, Rule};
+use dataplane::Actual;
 use intent::{ExportRule, Intent, NextHop, Session};
+use ipnet::IpNet;
+
+use crate::session_filter::filter;
 
 /// LOCAL_PREF of what a node originates: Calico's bridge of kernel metric 1024, 2^31 - 1 - 1024 (calico-compat §6.4 a).
 const LOCAL_PREF: u32 = 2_147_482_623;
@@ -13,6 +18,7 @@ pub(crate) fn speaker_config(
     intent: &Intent,
     router_id: Option<Ipv4Addr>,
     restarting: bool,
+    actual: Option<&Actual>,
 ) -> Config {
     let node = intent.node.as_ref();
     let own_id = node.and_then(|node| node.ipv4).map(|net| net.addr());
@@ -31,17 +37,40 @@ pub(crate) fn speaker_config(
         .iter()
         .map(|session| peer(session, &export))
         .collect();
-    let origin = Origin {
-        local_pref: Some(LOCAL_PREF),
-        ..Origin::default()
+    let origin = |prefix: &IpNet| {
+        let origin = Origin {
+            local_pref: Some(LOCAL_PREF),
+            interface: interface_of(intent, prefix),
+            ..Origin::default()
+        };
+        (*prefix, origin)
     };
-    config.origins = intent
-        .bgp
-        .origins
-        .iter()
-        .map(|prefix| (*prefix, origin.clone()))
-        .collect();
+    config.origins = intent.bgp.origins.iter().map(origin).collect();
+    if asks_interface(intent) {
+        let addresses = actual.iter().flat_map(|actual| &actual.addresses);
+        config.interfaces = addresses
+            .map(|a| (a.address.trunc(), Arc::from(a.interface.as_str())))
+            .collect();
+    }
     config
+}
+
+/// True when some BGPFilter in use asks for a route's interface.
+pub(crate) fn asks_interface(intent: &Intent) -> bool {
+    let filters = intent.bgp.sessions.iter().map(|session| &session.filters);
+    filters
+        .flat_map(|filters| filters.import.iter().chain(&filters.export))
+        .any(|rule| rule.interface.is_some())
+}
+
+/// Where a borrowed address leads to; blocks and service ranges lead nowhere (Calico: blackhole routes).
+fn interface_of(intent: &Intent, prefix: &IpNet) -> Option<Arc<str>> {
+    if prefix.prefix_len() < prefix.max_prefix_len() {
+        return None;
+    }
+    let mut workloads = intent.workloads.values();
+    let workload = workloads.find(|workload| workload.addresses.contains(prefix))?;
+    Some(Arc::from(workload.interface.as_str()))
 }
 
 fn peer(session: &Session, export: &Filter) -> PeerConfig {
@@ -75,7 +104,14 @@ fn peer(session: &Session, export: &Filter) -> PeerConfig {
         peer.ttl = 255;
         peer.min_ttl = Some(255 - (hops - 1));
     }
-    peer.export = export.clone();
+    if !session.filters.import.is_empty() {
+        peer.import = filter(&session.filters.import, &Filter::accept_all());
+    }
+    peer.export = if session.filters.export.is_empty() {
+        export.clone()
+    } else {
+        filter(&session.filters.export, export)
+    };
     peer
 }
 
