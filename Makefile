@@ -28,7 +28,7 @@ lint: setup ## formatting, clippy, dependencies, and the budgets
 
 bench: bench-bgp bench-cni ## every bench, side by side with a peer
 
-bench-bgp: setup ## BGP against BIRD: table load, memory, joins
+bench-bgp: setup ## BGP beside BIRD, FRR, OpenBGPD, GoBGP: tables, reflector, latency, kernel (QUICK=1: BIRD only)
 	@scripts/bench-bgp
 
 bench-cni: setup ## CNI ADD and DEL against the reference plugins
