@@ -32,6 +32,22 @@ enum Command {
         #[command(subcommand)]
         what: What,
     },
+    /// Restart the session with a neighbor of a running one.
+    Reset {
+        /// Its control socket.
+        #[arg(long, default_value = "/var/run/selvedge/speaker.ctl")]
+        control: PathBuf,
+        /// The neighbor's name.
+        neighbor: String,
+        /// What the neighbor's operator is told (RFC 9003).
+        #[arg(default_value = "")]
+        text: String,
+    },
+}
+
+/// The question's line cannot hold others.
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\t'], " ")
 }
 
 #[derive(Debug, Subcommand)]
@@ -63,6 +79,18 @@ pub fn run(args: SpeakerArgs) -> Result<()> {
                 .with_writer(std::io::stderr)
                 .init();
             speaker::main_run(&config)
+        }
+        Command::Reset {
+            control,
+            neighbor,
+            text,
+        } => {
+            let query = Query::Reset {
+                peer: one_line(&neighbor),
+                text: one_line(&text),
+            };
+            print!("{}", speaker::show(&control, &query)?);
+            Ok(())
         }
         Command::Show { control, what } => {
             let query = match what {

@@ -128,6 +128,9 @@ pub struct PeerConfig {
     pub send_hold_time: Option<Duration>,
     /// Wait between attempts to connect (RFC 4271 ConnectRetryTime); jittered.
     pub connect_retry: Duration,
+    /// Wait for the peer's OPEN before ours is sent (DelayOpenTime, RFC 4271 §8.1.1); `None`:
+    /// ours is sent at once.
+    pub delay_open: Option<Duration>,
     /// First and greatest wait after a protocol error (IdleHoldTime); doubles with each.
     pub error_wait: (Duration, Duration),
     /// TTL to send with; 64 as Calico's `multihop`, 255 with `min_ttl`.
@@ -169,6 +172,7 @@ impl PeerConfig {
             keepalive: None,
             send_hold_time: None,
             connect_retry: Duration::from_secs(5),
+            delay_open: None,
             error_wait: (Duration::from_secs(5), Duration::from_secs(30)),
             ttl: 64,
             min_ttl: None,

@@ -110,6 +110,8 @@ pub enum Input<'a> {
     Reset {
         /// [`crate::PeerConfig::name`].
         peer: &'a str,
+        /// What the peer's operator is told, or nothing: at most 255 octets (RFC 9003).
+        text: &'a str,
     },
     /// The path to this address is known to be dead (BFD): drop its sessions now.
     PeerDown {
@@ -121,5 +123,7 @@ pub enum Input<'a> {
         /// True sends Cease (administrative shutdown) and peers drop our routes; false just
         /// closes, so that peers with graceful restart keep them (RFC 4724 §4.2).
         cease: bool,
+        /// What the peers' operators are told with Cease: at most 255 octets (RFC 9003).
+        text: &'a str,
     },
 }

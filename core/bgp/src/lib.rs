@@ -38,4 +38,7 @@ pub use input::{Asn, ConnId, Family, Input, Now};
 pub use output::{Chunk, NextHop, Output, Route, RouteChange};
 pub use security::{Authentication, AuthenticationRefusal, ListenSecurity, Secret, SocketOptions};
 pub use speaker::Speaker;
-pub use status::{Counters, Explanation, PathInfo, PathStanding, PeerEvent, PeerState, PeerStatus};
+pub use status::{
+    Counters, Explanation, Notice, NoticeReason, PathInfo, PathStanding, PeerEvent, PeerState,
+    PeerStatus,
+};

@@ -1,6 +1,6 @@
 //! What the machine asks of its driver.
 
-use crate::{ConnId, ListenSecurity, PeerEvent, Secret, SocketOptions};
+use crate::{ConnId, ListenSecurity, Notice, PeerEvent, Secret, SocketOptions};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -52,6 +52,8 @@ pub enum Output {
     Routes(Vec<RouteChange>),
     /// A session came up, went down, or changed its state.
     Peer(PeerEvent),
+    /// Something that people should know although no state changed.
+    Notice(Notice),
     /// Given once after start: each peer has sent all it has (End-of-RIB, RFC 4724 §2) or was
     /// waited for long enough. Until then, absence of a route means nothing.
     InSync,

@@ -68,6 +68,40 @@ pub struct PeerEvent {
     pub error: String,
 }
 
+/// Something that people should know although no state changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Why, with a stable name.
+    pub reason: NoticeReason,
+    /// The peer's name ([`crate::PeerConfig::name`]), or that of a range's template.
+    pub about: Arc<str>,
+    /// Numbers and addresses, for people.
+    pub detail: String,
+}
+
+/// Why there is a [`Notice`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoticeReason {
+    /// A dynamic neighbour was turned away: its range has as many as it may. Said once until
+    /// one of them leaves.
+    RangeFull,
+}
+
+impl NoticeReason {
+    /// The stable name.
+    pub fn name(self) -> &'static str {
+        match self {
+            NoticeReason::RangeFull => "range-full",
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.about, self.reason.name(), self.detail)
+    }
+}
+
 /// Messages and routes counted since the peer was configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {

@@ -126,6 +126,7 @@ impl Script {
                 | Output::Connect { .. }
                 | Output::Configure { .. }
                 | Output::Secure(_)
+                | Output::Notice(_)
                 | Output::Rekey { .. }
                 | Output::Routes(_)
                 | Output::Peer(_)
@@ -232,14 +233,23 @@ fn other_events_in_every_state() {
         assert_eq!(script.outcome(), "4/0 closed", "{stage:?}");
         // The operator resets.
         let mut script = Script::at(stage);
-        script.give(Input::Reset { peer: "peer" });
+        script.give(Input::Reset {
+            peer: "peer",
+            text: "",
+        });
         assert_eq!(script.outcome(), "6/4 closed", "{stage:?}");
         // The operator stops, loudly and quietly.
         let mut script = Script::at(stage);
-        script.give(Input::Stop { cease: true });
+        script.give(Input::Stop {
+            cease: true,
+            text: "",
+        });
         assert_eq!(script.outcome(), "6/2 closed", "{stage:?}");
         let mut script = Script::at(stage);
-        script.give(Input::Stop { cease: false });
+        script.give(Input::Stop {
+            cease: false,
+            text: "",
+        });
         assert_eq!(script.outcome(), "closed", "{stage:?}");
         // The peer is taken out of the configuration.
         let mut script = Script::at(stage);

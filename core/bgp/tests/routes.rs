@@ -219,7 +219,7 @@ fn planned_stop_keeps_routes_and_shutdown_drops_them() {
             .insert(net("10.200.0.0/26"), Origin::default());
         let mut world = World::new(configs, 1);
         world.seconds(5);
-        world.handle(1, Input::Stop { cease });
+        world.handle(1, Input::Stop { cease, text: "" });
         world.seconds(3);
         assert_eq!(world.nodes[2].routes.len(), kept, "cease {cease}");
         let error = world.status(0, 1).error;
@@ -328,7 +328,13 @@ fn refresh_by_reset_and_rejoin() {
     let mut world = World::new(configs, 1);
     world.seconds(5);
     let peer = name(2);
-    world.handle(0, Input::Reset { peer: &peer });
+    world.handle(
+        0,
+        Input::Reset {
+            peer: &peer,
+            text: "",
+        },
+    );
     world.settle();
     assert_ne!(world.status(0, 2).state, PeerState::Established);
     world.seconds(30);

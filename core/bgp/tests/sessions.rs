@@ -333,7 +333,13 @@ fn anyone_in_a_range_up_to_a_limit() {
         "its own and the other's"
     );
     // One leaves for good: room for the third.
-    world.handle(up[0], Input::Stop { cease: true });
+    world.handle(
+        up[0],
+        Input::Stop {
+            cease: true,
+            text: "",
+        },
+    );
     world.seconds(30);
     assert_eq!(world.speaker(0).peers().len(), 2);
     let still: Vec<usize> = (1..=3).filter(|n| world.is_up(*n, 0)).collect();

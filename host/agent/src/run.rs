@@ -294,6 +294,7 @@ impl<'a> Agent<'a> {
                 let event = match event {
                     speaker::Event::Routes(changes) => Event::Routes(changes),
                     speaker::Event::Peer(event) => Event::Peer(event),
+                    speaker::Event::Notice(notice) => Event::Say(true, notice.to_string()),
                     speaker::Event::InSync => Event::BgpInSync,
                     speaker::Event::ListenFailed { address, error } => {
                         Event::ListenFailed(address, error)

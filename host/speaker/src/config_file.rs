@@ -65,6 +65,7 @@ struct NeighborEntry {
     /// Seconds; 0 turns it off.
     send_hold_time: Option<u16>,
     connect_retry: Option<u16>,
+    delay_open: Option<u16>,
     /// The first and the greatest, in seconds.
     error_wait: Option<[u16; 2]>,
     ttl: Option<u8>,

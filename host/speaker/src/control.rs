@@ -20,6 +20,13 @@ pub enum Query {
     Routes,
     /// All paths of a prefix and why each won or lost.
     Explain(IpNet),
+    /// Restart the session with a peer, and tell its operator why (RFC 9003).
+    Reset {
+        /// The peer's name.
+        peer: String,
+        /// One line, or nothing.
+        text: String,
+    },
 }
 
 impl Query {
@@ -28,10 +35,19 @@ impl Query {
             Query::Neighbors => "neighbors\n".to_owned(),
             Query::Routes => "routes\n".to_owned(),
             Query::Explain(prefix) => format!("explain {prefix}\n"),
+            Query::Reset { peer, text } => format!("reset\t{peer}\t{text}\n"),
         }
     }
 
     fn parse(line: &str) -> Result<Self> {
+        if let ["reset", peer, text] = line
+            .trim_end_matches('\n')
+            .splitn(3, '\t')
+            .collect::<Vec<_>>()[..]
+        {
+            let (peer, text) = (peer.to_owned(), text.to_owned());
+            return Ok(Query::Reset { peer, text });
+        }
         Ok(match line.split_whitespace().collect::<Vec<_>>()[..] {
             ["neighbors"] => Query::Neighbors,
             ["routes"] => Query::Routes,
@@ -114,6 +130,14 @@ fn tell(handle: &Handle, query: &Query) -> Option<String> {
             .iter()
             .map(explanation)
             .collect(),
+        Query::Reset { peer, text } => {
+            let peers = handle.status()?.peers;
+            if !peers.iter().any(|known| *known.name == **peer) {
+                return Some(format!("error: there is no neighbor {peer}\n"));
+            }
+            handle.reset(peer, text);
+            format!("the session with {peer} was reset\n")
+        }
         Query::Routes => {
             let mut out = table_row(
                 ROUTE_WIDTHS,
@@ -245,7 +269,12 @@ mod tests {
     #[test]
     fn questions_round_trip() {
         let prefix = "fd00::/64".parse().expect("prefix");
-        for query in [Query::Neighbors, Query::Routes, Query::Explain(prefix)] {
+        let reset = |text: &str| Query::Reset {
+            peer: "top of rack".to_owned(),
+            text: text.to_owned(),
+        };
+        let plain = [Query::Neighbors, Query::Routes, Query::Explain(prefix)];
+        for query in plain.into_iter().chain([reset("new cable"), reset("")]) {
             assert_eq!(Query::parse(&query.line()).expect("valid"), query);
         }
         assert!(Query::parse("explain everything").is_err());

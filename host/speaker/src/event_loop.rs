@@ -31,12 +31,12 @@ const LINGER: Duration = Duration::from_secs(2);
 /// What the owner asks for.
 pub(crate) enum Command {
     Configure(Box<Config>),
-    Reset(String),
+    Reset { peer: String, text: String },
     PeerDown(IpAddr),
     Status(Answer<Snapshot>),
     Prefixes(Family, Answer<Vec<IpNet>>),
     Explain(Vec<IpNet>, Answer<Vec<Explanation>>),
-    Stop { cease: bool },
+    Stop { cease: bool, text: String },
 }
 
 struct Conn {
@@ -358,13 +358,19 @@ impl EventLoop {
             let command = match self.inbox.try_recv() {
                 Ok(command) => command,
                 Err(TryRecvError::Empty) => return,
-                Err(TryRecvError::Disconnected) => Command::Stop { cease: false },
+                Err(TryRecvError::Disconnected) => Command::Stop {
+                    cease: false,
+                    text: String::new(),
+                },
             };
             let now = now(self.started);
             // Whoever asked may have gone meanwhile; then nobody wants the answer.
             match command {
                 Command::Configure(config) => self.speaker.handle(Input::Configure(config), now),
-                Command::Reset(peer) => self.speaker.handle(Input::Reset { peer: &peer }, now),
+                Command::Reset { peer, text } => {
+                    let (peer, text) = (&peer, &text);
+                    self.speaker.handle(Input::Reset { peer, text }, now);
+                }
                 Command::PeerDown(remote) => {
                     self.speaker.handle(Input::PeerDown { remote }, now);
                 }
@@ -385,8 +391,9 @@ impl EventLoop {
                         .collect();
                     let _ = answer.send(all);
                 }
-                Command::Stop { cease } => {
-                    self.speaker.handle(Input::Stop { cease }, now);
+                Command::Stop { cease, text } => {
+                    let text = &text;
+                    self.speaker.handle(Input::Stop { cease, text }, now);
                     self.stopping = true;
                     return;
                 }
@@ -450,6 +457,10 @@ impl EventLoop {
                     let colon = if error.is_empty() { "" } else { ": " };
                     tracing::info!("{}: {}{colon}{error}", event.peer, event.state);
                     self.events.send(Event::Peer(event));
+                }
+                Output::Notice(notice) => {
+                    tracing::warn!("{notice}");
+                    self.events.send(Event::Notice(notice));
                 }
                 Output::InSync => self.events.send(Event::InSync),
             }

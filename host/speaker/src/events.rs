@@ -1,6 +1,6 @@
 //! What the thread tells its owner, over a bounded channel.
 
-use bgp::{PeerEvent, Route, RouteChange};
+use bgp::{Notice, PeerEvent, Route, RouteChange};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -13,6 +13,8 @@ pub enum Event {
     Routes(Vec<RouteChange>),
     /// A peer's state changed.
     Peer(PeerEvent),
+    /// Something that people should know although no state changed.
+    Notice(Notice),
     /// All peers have told us all they have: what was not reported by now does not exist.
     InSync,
     /// An address cannot be listened on; tried again every few seconds.
@@ -109,7 +111,10 @@ impl Sender {
                 self.routes
                     .extend(changes.into_iter().map(|c| (c.prefix, c.route)));
             }
-            other @ (Event::Peer(_) | Event::InSync | Event::ListenFailed { .. }) => {
+            other @ (Event::Peer(_)
+            | Event::Notice(_)
+            | Event::InSync
+            | Event::ListenFailed { .. }) => {
                 if self.others.len() == PEER_EVENTS {
                     self.others.pop_front();
                 }
@@ -125,7 +130,10 @@ impl Sender {
                     self.routes.entry(change.prefix).or_insert(change.route);
                 }
             }
-            other @ (Event::Peer(_) | Event::InSync | Event::ListenFailed { .. }) => {
+            other @ (Event::Peer(_)
+            | Event::Notice(_)
+            | Event::InSync
+            | Event::ListenFailed { .. }) => {
                 self.others.push_front(other);
             }
         }

@@ -87,9 +87,12 @@ impl Handle {
             .take()
     }
 
-    /// Restarts the session with one peer.
-    pub fn reset(&self, peer: &str) {
-        self.tell(Command::Reset(peer.to_owned()));
+    /// Restarts the session with one peer. Its operator is told `text` (RFC 9003), if any.
+    pub fn reset(&self, peer: &str, text: &str) {
+        self.tell(Command::Reset {
+            peer: peer.to_owned(),
+            text: text.to_owned(),
+        });
     }
 
     /// The path to a peer is known to be dead (BFD).
@@ -114,18 +117,20 @@ impl Handle {
 
     /// Ends all sessions without Cease, so that peers with graceful restart keep our routes.
     pub fn stop(&self) {
-        self.end(false);
+        self.end(false, "");
     }
 
-    /// Ends all sessions with Cease, so that peers drop our routes.
-    pub fn shutdown(&self) {
-        self.end(true);
+    /// Ends all sessions with Cease, so that peers drop our routes. Their operators are told
+    /// `text` (RFC 9003), if any.
+    pub fn shutdown(&self, text: &str) {
+        self.end(true, text);
     }
 
-    fn end(&self, cease: bool) {
+    fn end(&self, cease: bool, text: &str) {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(thread) = thread.take() else { return };
-        self.tell(Command::Stop { cease });
+        let text = text.to_owned();
+        self.tell(Command::Stop { cease, text });
         if thread.join().is_err() {
             tracing::error!("the BGP thread had ended with a panic");
         }
@@ -148,6 +153,6 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.end(false);
+        self.end(false, "");
     }
 }

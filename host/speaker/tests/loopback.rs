@@ -104,7 +104,7 @@ fn events_and_status() {
                 }
             }
             Event::InSync => in_sync = true,
-            Event::Peer(_) | Event::ListenFailed { .. } => {}
+            Event::Peer(_) | Event::Notice(_) | Event::ListenFailed { .. } => {}
         }
     }
     assert!(in_sync, "the peer has no End-of-RIB to wait for");
@@ -151,7 +151,7 @@ fn stop_is_silent_and_shutdown_says_cease() {
         let mut stream = connect(address);
         await_state(&events, PeerState::Established);
         if loud {
-            handle.shutdown();
+            handle.shutdown("");
         } else {
             handle.stop();
         }
@@ -181,7 +181,7 @@ fn an_address_in_use_is_told_and_tried_again() {
                 assert_eq!((told, error.as_str()), (address, "Address already in use"));
                 break;
             }
-            Event::Routes(_) | Event::Peer(_) | Event::InSync => {}
+            Event::Routes(_) | Event::Peer(_) | Event::Notice(_) | Event::InSync => {}
         }
     }
     drop(taken);

@@ -34,7 +34,7 @@ pub fn act(world: &mut World, random: &mut Random) {
         5 if world.is_up(node) => {
             world.say(|| format!("-- reset {other} at {node}"));
             let peer = &name(other);
-            world.handle(node, Input::Reset { peer });
+            world.handle(node, Input::Reset { peer, text: "" });
         }
         6 if world.is_up(node) => {
             world.say(|| format!("-- path down {other} at {node}"));
@@ -76,7 +76,7 @@ fn switch(world: &mut World, random: &mut Random, node: usize) {
     if random.chance(30) {
         let cease = random.chance(50);
         world.say(|| format!("-- stop {node} cease {cease}"));
-        world.handle(node, Input::Stop { cease });
+        world.handle(node, Input::Stop { cease, text: "" });
         // The process lives until the last octets are out.
         world.run_until(world.now + Duration::from_millis(5));
         world.kill(node, false);

@@ -406,6 +406,7 @@ impl World {
             }
             Output::Configure { .. }
             | Output::Secure(_)
+            | Output::Notice(_)
             | Output::Rekey { .. }
             | Output::Peer(_)
             | Output::InSync => {}

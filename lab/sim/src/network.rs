@@ -38,6 +38,7 @@ impl World {
                 } => self.dial(host, process, conn, remote, source),
                 bgp::Output::Configure { .. }
                 | bgp::Output::Secure(_)
+                | bgp::Output::Notice(_)
                 | bgp::Output::Rekey { .. } => {}
                 bgp::Output::Send(conn) => self.pull(host, process, conn),
                 bgp::Output::Close { conn, last } => self.close(host, process, conn, &last),

@@ -177,7 +177,13 @@ impl World {
         ));
         if orderly {
             if let Some(speaker) = process.speaker.as_mut() {
-                speaker.handle(bgp::Input::Stop { cease: false }, now);
+                speaker.handle(
+                    bgp::Input::Stop {
+                        cease: false,
+                        text: "",
+                    },
+                    now,
+                );
             }
             while let Some(output) = process
                 .speaker

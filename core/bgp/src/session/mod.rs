@@ -6,6 +6,6 @@ mod peer;
 mod random;
 
 pub(crate) use collision::{Survivor, survivor};
-pub(crate) use negotiate::{Negotiated, Proposal, negotiate};
+pub(crate) use negotiate::{Negotiated, Proposal, keepalive_interval, negotiate};
 pub(crate) use peer::{Connection, Peer, Stage};
 pub(crate) use random::Random;

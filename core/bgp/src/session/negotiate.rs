@@ -23,6 +23,7 @@ impl Proposal<'_> {
         let families = self.config.families.clone();
         let restart = self.config.graceful_restart.map(|restart| Restart {
             restarting: self.restarting,
+            notification: true,
             time_s: restart.restart_time.as_secs().min(4095) as u16,
             families: families
                 .iter()
@@ -64,6 +65,18 @@ pub(crate) struct Negotiated {
     pub restart: Option<Restart>,
 }
 
+impl Negotiated {
+    /// Routes also outlive a NOTIFICATION, other than a hard reset (RFC 8538 §2).
+    pub fn outlives_notification(&self) -> bool {
+        self.restart.as_ref().is_some_and(|r| r.notification)
+    }
+}
+
+/// How often we send KEEPALIVE, with this negotiated hold time (RFC 4271 §4.4).
+pub(crate) fn keepalive_interval(config: &PeerConfig, hold: Duration) -> Duration {
+    config.keepalive.unwrap_or(hold / 3).min(hold / 3)
+}
+
 /// Checks the peer's OPEN against the configuration (RFC 4271 §6.2).
 pub(crate) fn negotiate(
     proposal: &Proposal<'_>,
@@ -98,7 +111,7 @@ pub(crate) fn negotiate(
         ));
     }
     let hold = Duration::from_secs(u64::from(theirs.hold_time_s)).min(config.hold_time);
-    let keepalive = config.keepalive.unwrap_or(hold / 3).min(hold / 3);
+    let keepalive = keepalive_interval(config, hold);
     let extended = ours.extended_messages && capabilities.extended_messages;
     Ok(Negotiated {
         families,

@@ -18,6 +18,8 @@ const SEND_HOLD: Duration = Duration::from_secs(8 * 60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Connecting,
+    /// Connected, and our OPEN waits (DelayOpenTimer, RFC 4271 §8.1.1).
+    Delayed,
     OpenSent,
     OpenConfirm,
     Established,
@@ -34,6 +36,8 @@ pub(crate) struct Connection {
     pub control: VecDeque<Chunk>,
     /// When the last message arrived, or the stage began.
     pub heard: Duration,
+    /// When our OPEN is due that waits.
+    pub open_at: Option<Duration>,
     /// When the next KEEPALIVE is due.
     pub keepalive_at: Option<Duration>,
     /// From OpenConfirm on.
@@ -53,6 +57,7 @@ impl Connection {
             buffer: Vec::new(),
             control: VecDeque::new(),
             heard: now,
+            open_at: None,
             keepalive_at: None,
             agreed: None,
             announced: false,
@@ -83,6 +88,7 @@ impl Connection {
     pub fn hold_deadline(&self, connect_retry: Duration) -> Option<Duration> {
         match (self.stage, &self.agreed) {
             (Stage::Connecting, _) => Some(self.heard + connect_retry),
+            (Stage::Delayed, _) => None,
             (Stage::OpenSent, _) | (_, None) => Some(self.heard + OPEN_WAIT),
             (_, Some(agreed)) if agreed.hold_time.is_zero() => None,
             (_, Some(agreed)) => Some(self.heard + agreed.hold_time),
@@ -173,11 +179,14 @@ impl Peer {
 
     /// The state as people know it: that of the connection that has come furthest.
     pub fn present_state(&self) -> PeerState {
-        match self.connections.iter().map(|c| c.stage).max() {
+        let furthest = self.connections.iter().max_by_key(|c| c.stage);
+        let came_in = furthest.is_some_and(|c| matches!(c.id, ConnId::Accepted(_)));
+        match furthest.map(|c| c.stage) {
             Some(Stage::Established) => PeerState::Established,
             Some(Stage::OpenConfirm) => PeerState::OpenConfirm,
             Some(Stage::OpenSent) => PeerState::OpenSent,
-            Some(Stage::Connecting) => PeerState::Connect,
+            Some(Stage::Delayed) if came_in => PeerState::Active,
+            Some(Stage::Connecting | Stage::Delayed) => PeerState::Connect,
             None if self.idle_until.is_some() => PeerState::Idle,
             None if self.config.authentication.refusal().is_some() => PeerState::Idle,
             None if self.config.passive => PeerState::Passive,
@@ -190,6 +199,7 @@ impl Peer {
         let connections = self.connections.iter().flat_map(|c| {
             [
                 c.hold_deadline(self.config.connect_retry),
+                c.open_at,
                 c.keepalive_at,
                 c.send_deadline(self.config.send_hold_time),
             ]

@@ -3,9 +3,11 @@
 use super::Speaker;
 use crate::filter::{Filter, Interfaces};
 use crate::rib::{Importer, Joining};
-use crate::session::Peer;
+use crate::session::{Peer, keepalive_interval};
 use crate::wire::notification::{Notification, cease, code};
-use crate::{Authentication, Config, Family, ListenSecurity, Now, Output, PeerConfig};
+use crate::{
+    Authentication, Config, Family, ListenSecurity, Notice, NoticeReason, Now, Output, PeerConfig,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +35,15 @@ fn change(old: &PeerConfig, new: &PeerConfig) -> Change {
         connect_retry: new.connect_retry,
         error_wait: new.error_wait,
         send_hold_time: new.send_hold_time,
+        delay_open: new.delay_open,
+        passive: new.passive,
+        keepalive: new.keepalive,
+        // Both are said in OPEN; they hold from the next session on.
+        hold_time: new.hold_time,
+        graceful_restart: match (old.graceful_restart, new.graceful_restart) {
+            (Some(_), Some(new)) => Some(new),
+            (old, _) => old,
+        },
         authentication: match (&old.authentication, &new.authentication) {
             (Authentication::Md5(_), Authentication::Md5(_)) => new.authentication.clone(),
             _ => old.authentication.clone(),
@@ -56,8 +67,8 @@ impl Speaker {
             self.outputs
                 .push_back(Output::Listen(config.listen.clone()));
         }
-        let all_anew =
-            (config.local_as, config.router_id) != (self.config.local_as, self.config.router_id);
+        let other_id = config.router_id != self.config.router_id;
+        let other_as = config.local_as != self.config.local_as;
         let old = std::mem::replace(&mut self.config, config);
         self.configure_origins(&old);
         let interfaces_changed = self.configure_interfaces();
@@ -84,16 +95,18 @@ impl Speaker {
                 wanted.get(&name).cloned()
             };
             let verdict = new.as_ref().map(|new| change(&peer.config, new));
+            // Who has an AS number for this session of its own is not concerned by the common one.
+            let all_anew = other_id || other_as && peer.config.local_as.is_none();
             match (new, verdict) {
                 (Some(new), Some(Change::None)) if !all_anew => {
                     if interfaces_changed {
-                        self.with_peer(number, now, |s, peer| s.adjust(peer, new, true));
+                        self.with_peer(number, now, |s, peer| s.adjust(peer, new, true, now));
                     }
                     kept.insert(name);
                 }
                 (Some(new), Some(Change::Soft)) if !all_anew => {
                     self.with_peer(number, now, |speaker, peer| {
-                        speaker.adjust(peer, new, interfaces_changed);
+                        speaker.adjust(peer, new, interfaces_changed, now);
                     });
                     kept.insert(name);
                 }
@@ -192,7 +205,17 @@ impl Speaker {
         let in_range = |p: &&Peer| p.dynamic && range.prefix.contains(&p.config.remote.ip());
         let peers = self.peers.iter().flatten().map(Box::as_ref);
         let count = peers.filter(in_range).count();
-        if count >= range.limit as usize || self.by_name.contains_key(config.name.as_str()) {
+        if count >= range.limit as usize {
+            if self.full_ranges.insert(range.prefix) {
+                self.outputs.push_back(Output::Notice(Notice {
+                    reason: NoticeReason::RangeFull,
+                    about: range.template.name.as_str().into(),
+                    detail: format!("{ip} was turned away, {count} are there"),
+                }));
+            }
+            return None;
+        }
+        if self.by_name.contains_key(config.name.as_str()) {
             return None;
         }
         self.add_peer(config, true, now)
@@ -243,6 +266,10 @@ impl Speaker {
         if let Some(armed) = peer.armed {
             self.deadlines.remove(&(armed, peer.number));
         }
+        if peer.dynamic {
+            let ip = peer.config.remote.ip();
+            self.full_ranges.retain(|range| !range.contains(&ip));
+        }
         self.by_name.remove(&peer.name);
         let ip = peer.config.remote.ip().to_canonical();
         if let Some(numbers) = self.by_address.get_mut(&ip) {
@@ -268,8 +295,20 @@ impl Speaker {
         }
     }
 
+    /// Puts another keepalive interval to use.
+    fn pace_keepalives(&mut self, peer: &mut Peer, now: Now) {
+        for connection in &mut peer.connections {
+            let Some(agreed) = &mut connection.agreed else {
+                continue;
+            };
+            agreed.keepalive = keepalive_interval(&peer.config, agreed.hold_time);
+            connection.keepalive_at = (!agreed.keepalive.is_zero())
+                .then(|| now.mono + self.random.jitter(agreed.keepalive));
+        }
+    }
+
     /// Changes a peer in place: its key, what its filters say of what we have, what it is told.
-    fn adjust(&mut self, peer: &mut Peer, new: PeerConfig, interfaces_changed: bool) {
+    fn adjust(&mut self, peer: &mut Peer, new: PeerConfig, interfaces_changed: bool, now: Now) {
         let old = std::mem::replace(&mut peer.config, new);
         let asks = |filter: &Filter| interfaces_changed && filter.asks_interface();
         if old.import != peer.config.import || asks(&peer.config.import) {
@@ -279,6 +318,13 @@ impl Speaker {
         }
         if old.authentication != peer.config.authentication {
             self.rekey(peer);
+        }
+        if old.keepalive != peer.config.keepalive {
+            self.pace_keepalives(peer, now);
+        }
+        let rests = peer.connections.is_empty() && peer.idle_until.is_none();
+        if old.passive && !peer.config.passive && rests {
+            self.start(peer, now);
         }
         let same = (old.next_hop, old.own_next_hop)
             == (peer.config.next_hop, peer.config.own_next_hop)

@@ -54,14 +54,34 @@ impl Speaker {
     }
 
     pub(super) fn connected(&mut self, peer: &mut Peer, conn: ConnId, local: SocketAddr, now: Now) {
-        let open = self.proposal(peer).open().encode();
         let Some(connection) = peer.connection(conn) else {
             return;
         };
         connection.local = Some(local);
-        connection.stage = Stage::OpenSent;
-        connection.heard = now.mono;
-        self.say(peer, conn, open, now);
+        self.introduce(peer, conn, now);
+    }
+
+    /// Sends our OPEN, or lets it wait for the peer's.
+    fn introduce(&mut self, peer: &mut Peer, conn: ConnId, now: Now) {
+        let Some(delay) = peer.config.delay_open else {
+            self.send_open(peer, conn, now);
+            return;
+        };
+        if let Some(connection) = peer.connection(conn) {
+            connection.stage = Stage::Delayed;
+            connection.heard = now.mono;
+            connection.open_at = Some(now.mono + delay);
+        }
+    }
+
+    pub(super) fn send_open(&mut self, peer: &mut Peer, conn: ConnId, now: Now) {
+        let open = self.proposal(peer).open().encode();
+        if let Some(connection) = peer.connection(conn) {
+            connection.stage = Stage::OpenSent;
+            connection.heard = now.mono;
+            connection.open_at = None;
+            self.say(peer, conn, open, now);
+        }
     }
 
     pub(super) fn connect_failed(&mut self, peer: &mut Peer, conn: ConnId, error: &str, now: Now) {
@@ -164,8 +184,7 @@ impl Speaker {
             conn,
             options: peer.config.socket_options(),
         });
-        let open = self.proposal(peer).open().encode();
-        self.say(peer, conn, open, now);
+        self.introduce(peer, conn, now);
     }
 
     /// What our OPEN to this peer says.
@@ -206,7 +225,10 @@ impl Speaker {
             return;
         };
         let mut last: Vec<Chunk> = Vec::new();
-        if connection.stage > Stage::Connecting {
+        let agreed = connection.agreed.as_ref();
+        let outlives = connection.stage == Stage::Established
+            && agreed.is_some_and(|agreed| agreed.outlives_notification());
+        if connection.stage > Stage::Delayed {
             let outbox = &self.rib.outboxes[usize::from(number)];
             // Half a message must be ended before the NOTIFICATION.
             if connection.stage == Stage::Established && outbox.begun(number).is_some() {
@@ -214,6 +236,8 @@ impl Speaker {
             }
             last.extend(connection.control.drain(..));
             if let Some(why) = why {
+                let hard = outlives && why.ends_for_good();
+                let why = if hard { why.into_hard() } else { why };
                 let message = why.encode();
                 let end = message.len();
                 last.push(Chunk {
@@ -230,10 +254,11 @@ impl Speaker {
     /// An error that we found: NOTIFICATION, and a wait before the next attempt.
     pub(super) fn fail(&mut self, peer: &mut Peer, conn: ConnId, why: Notification, now: Now) {
         let was_established = peer.established().is_some_and(|c| c.id == conn);
+        let keep_routes = !why.ends_for_good() && outlives_notification(peer);
         peer.error = format!("Error: {}", why.text());
         self.hang_up(peer, conn, Some(why));
         if was_established {
-            self.session_lost(peer, false, now);
+            self.session_lost(peer, keep_routes, now);
         }
         if peer.connections.is_empty() {
             peer.open_while_idle = false;
@@ -264,13 +289,14 @@ impl Speaker {
     /// The peer said why it ends the session.
     pub(super) fn notified(&mut self, peer: &mut Peer, conn: ConnId, why: &Notification, now: Now) {
         let was_established = peer.established().is_some_and(|c| c.id == conn);
+        let keep_routes = !why.is_hard() && outlives_notification(peer);
         self.hang_up(peer, conn, None);
         if peer.established().is_some() {
             return;
         }
         peer.error = format!("Received: {}", why.text());
         if was_established {
-            self.session_lost(peer, false, now);
+            self.session_lost(peer, keep_routes, now);
         }
         if !peer.connections.is_empty() {
             return;
@@ -285,13 +311,9 @@ impl Speaker {
         peer.back_off(now.mono, &mut self.random);
     }
 
-    pub(super) fn reset(&mut self, peer: &mut Peer, now: Now) {
-        self.end_all(
-            peer,
-            Some(Notification::new(code::CEASE, cease::RESET)),
-            false,
-            now,
-        );
+    pub(super) fn reset(&mut self, peer: &mut Peer, text: &str, now: Now) {
+        let why = Notification::with_text(cease::RESET, text);
+        self.end_all(peer, Some(why), false, now);
         peer.error = "Error: Administrative reset".to_owned();
         peer.idle_until = None;
         self.retry_later(peer, RECONNECT, now);
@@ -328,9 +350,9 @@ impl Speaker {
         }
     }
 
-    pub(super) fn stop(&mut self, cease: bool, now: Now) {
+    pub(super) fn stop(&mut self, cease: bool, text: &str, now: Now) {
         self.stopped = true;
-        let why = cease.then(|| Notification::new(code::CEASE, cease::SHUTDOWN));
+        let why = cease.then(|| Notification::with_text(cease::SHUTDOWN, text));
         let numbers: Vec<u16> = self.by_name.values().copied().collect();
         for number in numbers {
             self.with_peer(number, now, |speaker, peer| {
@@ -378,6 +400,10 @@ impl Speaker {
                 }
                 continue;
             }
+            if due(connection.open_at) {
+                self.send_open(peer, conn, now);
+                continue;
+            }
             if due(connection.send_deadline(send_hold)) {
                 if connection.announced {
                     let why = Notification::new(code::SEND_HOLD_TIMER, 0);
@@ -406,4 +432,10 @@ impl Speaker {
             self.dial(peer, now);
         }
     }
+}
+
+/// Whether the routes of the session are kept when a NOTIFICATION ends it (RFC 8538 §4).
+fn outlives_notification(peer: &Peer) -> bool {
+    peer.session()
+        .is_some_and(|agreed| agreed.outlives_notification())
 }

@@ -75,6 +75,14 @@ impl Speaker {
                 Ok(open) => self.opened(peer, conn, &open, now),
                 Err(why) => self.fail(peer, conn, why, now),
             },
+            // RFC 4271 §8.2.2: an OPEN ends the wait.
+            (Kind::Open, Stage::Delayed) => match Open::decode(message.body) {
+                Ok(open) => {
+                    self.send_open(peer, conn, now);
+                    self.opened(peer, conn, &open, now);
+                }
+                Err(why) => self.fail(peer, conn, why, now),
+            },
             (Kind::Keepalive, Stage::OpenConfirm) => self.established(peer, conn),
             (Kind::Notification, _) => {
                 let why = Notification::decode(message.body);
@@ -83,12 +91,13 @@ impl Speaker {
             (
                 Kind::Open | Kind::Update | Kind::Keepalive | Kind::RouteRefresh,
                 stage @ (Stage::Connecting
+                | Stage::Delayed
                 | Stage::OpenSent
                 | Stage::OpenConfirm
                 | Stage::Established),
             ) => {
                 let subcode = match stage {
-                    Stage::Connecting | Stage::OpenSent => fsm::OPEN_SENT,
+                    Stage::Connecting | Stage::Delayed | Stage::OpenSent => fsm::OPEN_SENT,
                     Stage::OpenConfirm => fsm::OPEN_CONFIRM,
                     Stage::Established => fsm::ESTABLISHED,
                 };

@@ -42,6 +42,8 @@ pub struct Speaker {
     clusters: BTreeSet<Ipv4Addr>,
     interfaces: Arc<Interfaces>,
     deadlines: BTreeSet<(Duration, u16)>,
+    /// Ranges that turned somebody away and were not less full since.
+    full_ranges: BTreeSet<IpNet>,
     outputs: VecDeque<Output>,
     dialled: u64,
     stopped: bool,
@@ -68,6 +70,7 @@ impl Speaker {
             clusters: BTreeSet::new(),
             interfaces: Arc::default(),
             deadlines: BTreeSet::new(),
+            full_ranges: BTreeSet::new(),
             outputs: VecDeque::new(),
             dialled: 0,
             stopped: false,
@@ -107,9 +110,9 @@ impl Speaker {
                 self.with_connection(conn, now, |s, p| s.closed(p, conn, error, now));
             }
             Input::Timer => self.run_timers(now),
-            Input::Reset { peer } => {
+            Input::Reset { peer, text } => {
                 if let Some(number) = self.by_name.get(peer).copied() {
-                    self.with_peer(number, now, |s, p| s.reset(p, now));
+                    self.with_peer(number, now, |s, p| s.reset(p, text, now));
                 }
             }
             Input::PeerDown { remote } => {
@@ -117,7 +120,7 @@ impl Speaker {
                     self.with_peer(number, now, |s, p| s.path_down(p, now));
                 }
             }
-            Input::Stop { cease } => self.stop(cease, now),
+            Input::Stop { cease, text } => self.stop(cease, text, now),
         }
     }
 

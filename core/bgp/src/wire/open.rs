@@ -27,6 +27,8 @@ pub(crate) fn family(afi: u16, safi: u8) -> Option<Family> {
 pub(crate) struct Restart {
     /// R bit: the sender has just restarted.
     pub restarting: bool,
+    /// N bit: the procedures also hold when a NOTIFICATION ends the session (RFC 8538 §2).
+    pub notification: bool,
     pub time_s: u16,
     /// Families with their F bit: forwarding went on.
     pub families: Vec<(Family, bool)>,
@@ -131,7 +133,7 @@ impl Capabilities {
         }
         if let Some(restart) = &self.restart {
             out.extend_from_slice(&[64, 2 + 4 * restart.families.len() as u8]);
-            let flags = if restart.restarting { 0x8000 } else { 0 };
+            let flags = u16::from(restart.restarting) << 15 | u16::from(restart.notification) << 14;
             out.extend_from_slice(&(flags | (restart.time_s & 0x0fff)).to_be_bytes());
             for (family, forwarding) in &restart.families {
                 out.extend_from_slice(&afi(*family).to_be_bytes());
@@ -199,6 +201,7 @@ fn restart(value: &[u8]) -> Option<Restart> {
         .collect();
     Some(Restart {
         restarting: head & 0x8000 != 0,
+        notification: head & 0x4000 != 0,
         time_s: head & 0x0fff,
         families,
     })
@@ -264,6 +267,7 @@ mod tests {
                 as4: Some(4_200_000_000),
                 restart: Some(Restart {
                     restarting: true,
+                    notification: true,
                     time_s: 120,
                     families: vec![(Family::Ipv4, true), (Family::Ipv6, false)],
                 }),

@@ -240,7 +240,10 @@ impl World {
                 self.dialling
                     .push((self.now + self.latency, node, conn, remote));
             }
-            Output::Configure { .. } | Output::Secure(_) | Output::Rekey { .. } => {}
+            Output::Configure { .. }
+            | Output::Secure(_)
+            | Output::Notice(_)
+            | Output::Rekey { .. } => {}
             Output::Send(conn) => self.pull(node, conn),
             Output::Close { conn, last } => {
                 self.push(node, conn, &last);

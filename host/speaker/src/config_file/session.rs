@@ -66,6 +66,7 @@ impl NeighborEntry {
             !peer.connect_retry.is_zero(),
             "{what}: connect_retry must not be 0"
         );
+        peer.delay_open = self.delay_open.map(seconds).filter(|time| !time.is_zero());
         if let Some([first, greatest]) = self.error_wait {
             ensure!(
                 0 < first && first <= greatest,
@@ -210,6 +211,9 @@ mod tests {
         });
         check("connect_retry = 7", |p| {
             p.connect_retry = Duration::from_secs(7);
+        });
+        check("delay_open = 30", |p| {
+            p.delay_open = Some(Duration::from_secs(30));
         });
         check("error_wait = [1, 20]", |p| {
             p.error_wait = (Duration::from_secs(1), Duration::from_secs(20));
