@@ -1,14 +1,14 @@
 //! The configuration file of the stand-alone speaker.
 
+mod filter;
 mod session;
 
 use anyhow::{Context, Result, bail, ensure};
-use bgp::{
-    Action, Config, Family, Filter, NextHopMode, Origin, PeerConfig, PrefixMatch, RangeConfig, Rule,
-};
+use bgp::{Config, Family, NextHopMode, Origin, PeerConfig, RangeConfig};
+use filter::{FilterEntry, Named, PrefixListEntry, RuleEntry};
 use ipnet::IpNet;
 use serde::Deserialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,6 +35,13 @@ pub struct ConfigFile {
     neighbor: Vec<NeighborEntry>,
     #[serde(default)]
     originate: Vec<OriginateEntry>,
+    #[serde(default)]
+    prefix_list: Vec<PrefixListEntry>,
+    #[serde(default)]
+    filter: Vec<FilterEntry>,
+    /// Connected networks by interface, for rules that ask for the interface.
+    #[serde(default)]
+    interfaces: BTreeMap<String, Vec<IpNet>>,
 }
 
 fn default_control() -> PathBuf {
@@ -83,6 +90,11 @@ struct NeighborEntry {
     max_prefixes: Option<u32>,
     import: Option<Vec<RuleEntry>>,
     export: Option<Vec<RuleEntry>>,
+    /// Shared filters, in order, before the rules above.
+    #[serde(default)]
+    import_filters: Vec<String>,
+    #[serde(default)]
+    export_filters: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -99,31 +111,6 @@ enum NextHopName {
     #[serde(rename = "self")]
     SelfAddress,
     Keep,
-}
-
-/// One filter rule; a list of rules ends with an implicit `reject`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RuleEntry {
-    action: ActionName,
-    prefix: Option<IpNet>,
-    ge: Option<u8>,
-    le: Option<u8>,
-    source: Option<SourceName>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ActionName {
-    Accept,
-    Reject,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum SourceName {
-    Local,
-    Peers,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -182,10 +169,15 @@ impl ConfigFile {
                 SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)),
             ]
         });
+        for (name, networks) in &self.interfaces {
+            let entries = networks.iter().map(|n| (n.trunc(), name.as_str().into()));
+            config.interfaces.extend(entries);
+        }
         config.restarting = self.restarting;
         config.report_routes = false;
+        let named = Named::read(&self.prefix_list, &self.filter)?;
         for entry in &self.neighbor {
-            let peer = self.peer(entry)?;
+            let peer = self.peer(entry, &named)?;
             match (entry.address, entry.range) {
                 (Some(_), None) => config.peers.push(peer),
                 (None, Some(prefix)) => config.ranges.push(RangeConfig {
@@ -224,7 +216,7 @@ impl ConfigFile {
         Ok(config)
     }
 
-    fn peer(&self, entry: &NeighborEntry) -> Result<PeerConfig> {
+    fn peer(&self, entry: &NeighborEntry, named: &Named) -> Result<PeerConfig> {
         let address = entry.address.or(entry.range.map(|range| range.addr()));
         let address = address.context("neighbor: give `address` or `range`")?;
         let name = entry.name.clone().unwrap_or_else(|| match entry.range {
@@ -258,8 +250,12 @@ impl ConfigFile {
         peer.own_next_hop = entry.own_next_hop;
         peer.allow_own_as = entry.allow_own_as.unwrap_or(0);
         peer.max_prefixes = entry.max_prefixes;
-        peer.import = filter(entry.import.as_deref()).with_context(|| format!("{what}: import"))?;
-        peer.export = filter(entry.export.as_deref()).with_context(|| format!("{what}: export"))?;
+        peer.import = named
+            .filter("import", &entry.import_filters, entry.import.as_deref())
+            .with_context(|| format!("{what}: import"))?;
+        peer.export = named
+            .filter("export", &entry.export_filters, entry.export.as_deref())
+            .with_context(|| format!("{what}: export"))?;
         Ok(peer)
     }
 }
@@ -294,63 +290,6 @@ impl NextHopName {
             NextHopName::SelfAddress => NextHopMode::SelfAddress,
             NextHopName::Keep => NextHopMode::Keep,
         }
-    }
-}
-
-fn filter(rules: Option<&[RuleEntry]>) -> Result<Filter> {
-    let Some(rules) = rules else {
-        return Ok(Filter::accept_all());
-    };
-    let rules = rules.iter().map(RuleEntry::rule).collect::<Result<_>>()?;
-    Ok(Filter {
-        rules,
-        otherwise: Action::Reject,
-    })
-}
-
-impl RuleEntry {
-    fn rule(&self) -> Result<Rule> {
-        let prefix = match self.prefix {
-            Some(prefix) => {
-                let length = prefix.prefix_len();
-                let ge = self.ge.unwrap_or(length);
-                let le = self.le.unwrap_or(if self.ge.is_some() {
-                    prefix.max_prefix_len()
-                } else {
-                    length
-                });
-                ensure!(
-                    length <= ge && ge <= le && le <= prefix.max_prefix_len(),
-                    "{prefix}: wanted {length} <= ge <= le <= {}, got ge {ge}, le {le}",
-                    prefix.max_prefix_len()
-                );
-                Some(PrefixMatch {
-                    prefix: prefix.trunc(),
-                    ge,
-                    le,
-                    negate: false,
-                })
-            }
-            None => {
-                ensure!(
-                    self.ge.is_none() && self.le.is_none(),
-                    "ge and le need a prefix"
-                );
-                None
-            }
-        };
-        Ok(Rule {
-            prefix,
-            source: self.source.map(|source| match source {
-                SourceName::Local => bgp::Source::Local,
-                SourceName::Peers => bgp::Source::Peers,
-            }),
-            action: match self.action {
-                ActionName::Accept => Action::Accept,
-                ActionName::Reject => Action::Reject,
-            },
-            ..Rule::default()
-        })
     }
 }
 
@@ -391,6 +330,7 @@ impl OriginateEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bgp::Action;
 
     fn read(text: &str) -> Result<Config> {
         toml::from_str::<ConfigFile>(text)?.config()
@@ -451,6 +391,20 @@ mod tests {
         assert_eq!(decide("10.0.0.0/8"), Action::Accept);
         assert_eq!(config.ranges[0].limit, 1000);
         assert_eq!(config.origins.len(), 1);
+        let (_, rest) = page.split_once("## Filters").expect("the section");
+        let (_, rest) = rest.split_once("```toml\n").expect("an example");
+        let (text, _) = rest.split_once("```").expect("its end");
+        let head = "router_id = \"10.20.1.81\"\nlocal_as = 64512\n";
+        let config = read(&format!("{head}{text}")).expect("valid");
+        let peer = &config.peers[0];
+        let names: Vec<&str> = peer
+            .import
+            .rules
+            .iter()
+            .flat_map(|r| r.name.as_deref())
+            .collect();
+        assert_eq!((names.len(), names[3]), (4, "import rule 1"));
+        assert_eq!(peer.export.rules[0].operations.len(), 3);
     }
 
     #[test]

@@ -143,7 +143,7 @@ fn bird_has(lab: &Lab, n: u8, prefix: &str) -> bool {
     birdc(lab, n, &format!("show route {prefix}")).contains("[ours")
 }
 
-fn bird_log(lab: &Lab, n: u8) -> String {
+pub fn log(lab: &Lab, n: u8) -> String {
     std::fs::read_to_string(lab.path(&format!("bird{n}.log"))).unwrap_or_default()
 }
 
@@ -202,7 +202,7 @@ fn routes(lab: &Lab) {
     assert!(bird_has(lab, 2, "fd00:200::/64"));
 }
 
-fn rewrite(lab: &Lab, asn: u32, rest: &str) {
+pub fn rewrite(lab: &Lab, asn: u32, rest: &str) {
     let text = format!(
         "router_id = \"10.9.0.1\"\nlocal_as = {asn}\nlisten = [\"10.9.0.1:179\"]\ncontrol = \"{}\"\n{rest}",
         lab.path("ours.ctl").display()
@@ -336,7 +336,7 @@ fn collision(lab: &Lab) {
             established(lab) && birdc(lab, 2, "show protocols ours").contains("Established")
         });
         stays("up", 3, || established(lab));
-        let sessions = bird_log(lab, 2).matches("BGP session established").count();
+        let sessions = log(lab, 2).matches("BGP session established").count();
         assert_eq!(sessions, 1, "round {round}");
         lab.clean(false);
     }
@@ -352,7 +352,7 @@ fn wrong_as(lab: &Lab) {
     );
     lab.ours(64512, &format!("{NEIGHBOR}as = 64999\n"));
     wait("BIRD was told", 15, || {
-        bird_log(lab, 2).contains("Received: Bad peer AS")
+        log(lab, 2).contains("Received: Bad peer AS")
     });
     wait("we say why", 5, || {
         lab.neighbors().contains("Error: Bad peer AS")
@@ -417,7 +417,7 @@ fn we_stop(lab: &Lab) {
     });
     lab.signal("ours", "TERM");
     stays("kept", 2, || bird_has(lab, 2, "10.200.0.0/26"));
-    let log = bird_log(lab, 2);
+    let log = log(lab, 2);
     assert!(!log.contains("Received: "), "no NOTIFICATION");
 }
 
@@ -480,7 +480,7 @@ fn refresh(lab: &Lab) {
     });
     birdc(lab, 2, "reload in ours");
     wait("answered", 5, || {
-        let log = bird_log(lab, 2);
+        let log = log(lab, 2);
         log.contains("Got BEGIN-OF-RR") && log.contains("Got END-OF-RR")
     });
     assert!(bird_has(lab, 2, "10.200.0.0/26"));
@@ -499,7 +499,7 @@ fn reload_of_us(lab: &Lab) {
         bird_has(lab, 2, "10.200.0.0/26") && bird_has(lab, 3, "10.200.0.0/26")
     });
     assert_eq!(
-        bird_log(lab, 2).matches("BGP session established").count(),
+        log(lab, 2).matches("BGP session established").count(),
         1,
         "a flap"
     );

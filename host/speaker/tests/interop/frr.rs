@@ -115,7 +115,7 @@ fn configure(lab: &Lab, n: u8, asn: u32, family: &str, line: &str) {
         .expect("vtysh is installed");
 }
 
-fn detail(lab: &Lab, n: u8, prefix: &str) -> String {
+pub fn detail(lab: &Lab, n: u8, prefix: &str) -> String {
     let family = if prefix.contains(':') { "ipv6" } else { "ipv4" };
     vtysh(lab, n, &format!("show bgp {family} unicast {prefix}"))
 }

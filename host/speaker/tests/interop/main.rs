@@ -11,6 +11,7 @@ mod frr;
 mod gobgp;
 mod guarded;
 mod lab;
+mod policy;
 mod table;
 
 use lab::Lab;
@@ -39,7 +40,13 @@ const PEERS: &[(&str, &str)] = &[
 ];
 
 /// All cases, in the order of the table. A new file adds its line here.
-const SUITES: &[&[Case]] = &[bird::CASES, frr::CASES, gobgp::CASES, guarded::CASES];
+const SUITES: &[&[Case]] = &[
+    bird::CASES,
+    frr::CASES,
+    gobgp::CASES,
+    guarded::CASES,
+    policy::CASES,
+];
 
 const INSIDE: &str = "INTEROP_INSIDE";
 
