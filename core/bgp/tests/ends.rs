@@ -78,7 +78,7 @@ fn a_hard_reset_takes_the_routes_along() {
     assert!(routes(&script).is_empty());
     assert_eq!(
         script.error(),
-        "Received: Hard reset: Administrative shutdown: \"bye\""
+        "Received: Administrative shutdown: \"bye\" (hard reset)"
     );
 }
 

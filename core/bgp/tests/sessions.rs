@@ -220,7 +220,7 @@ fn peers_come_and_go_without_hurting_others() {
     assert_eq!(world.status(0, 1).since, since, "untouched");
     assert_eq!(
         world.status(2, 0).info(),
-        "Idle Received: Peer de-configured"
+        "Idle Received: Peer de-configured (hard reset)"
     );
     assert!(!world.speaker(0).peers().iter().any(|p| *p.name == *name(2)));
 }
@@ -296,7 +296,7 @@ fn too_many_prefixes_end_the_session() {
     world.seconds(1);
     assert_eq!(
         world.status(0, 1).error,
-        "Received: Maximum number of prefixes reached"
+        "Received: Maximum number of prefixes reached (hard reset)"
     );
     assert!(world.nodes[1].routes.is_empty());
 }

@@ -157,7 +157,7 @@ impl Notification {
             && (*code, *subcode) != (code::CEASE, cease::HARD_RESET)
         {
             let inner = Self::with_data(*code, *subcode, data);
-            return format!("Hard reset: {}", inner.text());
+            return format!("{} (hard reset)", inner.text());
         }
         let numbers = || format!("Error {}.{}", self.code, self.subcode);
         let mut text = self.words().map_or_else(numbers, str::to_owned);
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(&hard.data[..3], &[6, 2, 3]);
         assert!(hard.is_hard() && !why.is_hard());
         assert_eq!(hard.clone().into_hard(), hard);
-        assert_eq!(hard.text(), "Hard reset: Administrative shutdown: \"bye\"");
+        assert_eq!(hard.text(), "Administrative shutdown: \"bye\" (hard reset)");
         assert_eq!(Notification::new(6, 9).text(), "Hard reset");
         assert!(why.ends_for_good() && hard.ends_for_good());
         for (code, subcode) in [(4, 0), (8, 0), (3, 1), (6, 6), (6, 5), (6, 7), (6, 8)] {
