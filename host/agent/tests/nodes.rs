@@ -11,6 +11,7 @@ use resource::kinds::{
     BgpConfiguration, BgpConfigurationSpec, BgpPeer, BgpPeerSpec, Service, ServicePort, ServiceSpec,
 };
 use rustix::process::Signal;
+use world::bird::Bird;
 use world::{World, attempt, in_own_namespaces, run, wait_for};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -283,43 +284,6 @@ fn replays(world: &World, name: &str) {
 }
 
 /// A BIRD on a host; its kernel gets what it learns.
-struct Bird(Child);
-
-impl Bird {
-    fn start(host: &str, address: &str, peers: &[&str]) -> Bird {
-        let mut text = format!(
-            "router id {address};\nprotocol device {{ scan time 1; }}\nprotocol direct {{ ipv4; }}\nprotocol kernel {{ persist; metric 0; ipv4 {{ export where source = RTS_BGP; import none; }}; }}\n"
-        );
-        for peer in peers {
-            text += &format!(
-                "protocol bgp {{ local {address} as 64512; neighbor {peer} as 64512; graceful restart on; multihop; connect retry time 1; error wait time 1,2; ipv4 {{ import all; export none; }}; }}\n"
-            );
-        }
-        let config = format!("/run/{host}.conf");
-        std::fs::write(&config, text).expect("written");
-        let child = Command::new("ip")
-            .args(["netns", "exec", host, "bird", "-f", "-c", &config])
-            .args([
-                "-s",
-                &format!("/run/{host}.ctl"),
-                "-P",
-                &format!("/run/{host}.pid"),
-            ])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("bird");
-        Bird(child)
-    }
-}
-
-impl Drop for Bird {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Pings from a host, 5 ms apart, until stopped; then how many were sent and how many lost.
 struct Ping(Child);
 
@@ -391,7 +355,13 @@ fn a_restart_loses_nothing() {
         world.block("n85", "10.200.1.192/26");
         world.pod("n84", "p1", "10.200.0.193");
         world.pod("n85", "p2", "10.200.1.193");
-        let bird = Bird::start("vm", "10.20.1.206", &["10.20.1.84", "10.20.1.85"]);
+        let bird = Bird::start(
+            "vm",
+            "10.20.1.206",
+            64512,
+            &[],
+            &["10.20.1.84", "10.20.1.85"],
+        );
         for (host, route) in [
             ("vm", "10.200.0.192/26 via 10.20.1.84 dev ens192 proto bird"),
             ("vm", "10.200.1.192/26 via 10.20.1.85 dev ens192 proto bird"),

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub mod bird;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use agent::{AgentConfig, Flags, Paths};
 use resource::kinds::{IpPool, IpPoolSpec, WorkloadEndpoint, WorkloadEndpointSpec};
-use resource::{Metadata, Object, Spec, Store};
+use resource::{AnyObject, Client, Key, Metadata, Object, Spec, Stamp, Store};
 use store::{AnyStore, Datastore, block_on};
 
 const INSIDE: &str = "SELVEDGE_TEST_INSIDE";
@@ -234,6 +236,19 @@ impl World {
     /// Writes an object.
     pub fn create<S: Spec>(&self, object: &Object<S>) {
         block_on(self.store.create(&object.key(), &object.to_stored())).expect("created");
+    }
+
+    /// Writes an object as calicoctl's apply does.
+    pub fn apply(&self, object: impl Into<AnyObject>) {
+        let stamp = Stamp {
+            uid: "5c8f8a38-0000-4000-8000-000000000000".into(),
+            now_rfc3339: "2026-11-24T00:00:00Z".into(),
+        };
+        block_on(Client::new(&self.store).apply(object.into(), &stamp)).expect("applied");
+    }
+
+    pub fn delete(&self, key: &Key) {
+        block_on(Client::new(&self.store).delete(key, None)).expect("deleted");
     }
 
     pub fn pool(&self, name: &str, cidr: &str, set: impl FnOnce(&mut IpPoolSpec)) {
