@@ -24,6 +24,10 @@ pub const BUILTIN: &[Builtin] = &[
         name: "howto-bird",
         text: include_str!("../howto-bird.toml"),
     },
+    Builtin {
+        name: "bgpfilter",
+        text: include_str!("../bgpfilter.toml"),
+    },
 ];
 
 /// Network files that scenarios stand on.
