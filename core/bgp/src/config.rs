@@ -1,6 +1,6 @@
 //! What a speaker is wanted to do, as a whole value.
 
-use crate::{Asn, Authentication, Family, Filter, SocketOptions};
+use crate::{Asn, Authentication, Family, Filter, Role, SocketOptions};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -144,6 +144,16 @@ pub struct PeerConfig {
     /// Our next hop for the family that the session does not run over; without it, routes of
     /// that family that need one are not announced.
     pub own_next_hop: Option<IpAddr>,
+    /// What we are to the neighbour (RFC 9234). eBGP only.
+    pub role: Option<Role>,
+    /// No session with a neighbour that says no role (RFC 9234 §4.2).
+    pub role_strict: bool,
+    /// No route counts, as there is no import filter and there should be one (RFC 8212 §2).
+    /// eBGP only.
+    pub lacks_import_policy: bool,
+    /// No route is told, as there is no export filter and there should be one (RFC 8212 §2).
+    /// eBGP only.
+    pub lacks_export_policy: bool,
     /// How often our own AS may be in a received AS_PATH (Calico: `numAllowedLocalASNumbers`).
     pub allow_own_as: u8,
     /// Graceful restart, if spoken.
@@ -179,6 +189,10 @@ impl PeerConfig {
             authentication: Authentication::None,
             next_hop: NextHopMode::Auto,
             own_next_hop: None,
+            role: None,
+            role_strict: false,
+            lacks_import_policy: false,
+            lacks_export_policy: false,
             allow_own_as: 0,
             graceful_restart: Some(GracefulRestart::default()),
             import: Filter::accept_all(),

@@ -23,6 +23,7 @@ mod filter;
 mod input;
 mod output;
 mod rib;
+mod role;
 mod security;
 mod session;
 mod speaker;
@@ -36,6 +37,7 @@ pub use filter::{
 };
 pub use input::{Asn, ConnId, Family, Input, Now};
 pub use output::{Chunk, NextHop, Output, Route, RouteChange};
+pub use role::Role;
 pub use security::{Authentication, AuthenticationRefusal, ListenSecurity, Secret, SocketOptions};
 pub use speaker::Speaker;
 pub use status::{

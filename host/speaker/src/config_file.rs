@@ -31,6 +31,9 @@ pub struct ConfigFile {
     restarting: bool,
     #[serde(default)]
     kernel: bool,
+    /// Neighbors of other ASes without `import` or `export` give or get no routes (RFC 8212).
+    #[serde(default)]
+    require_policy: bool,
     #[serde(default)]
     neighbor: Vec<NeighborEntry>,
     #[serde(default)]
@@ -81,6 +84,10 @@ struct NeighborEntry {
     password: Option<session::Password>,
     password_file: Option<PathBuf>,
     tcp_ao: Option<session::Password>,
+    /// What we are to the neighbor (RFC 9234).
+    role: Option<session::RoleName>,
+    #[serde(default)]
+    role_strict: bool,
     next_hop: Option<NextHopName>,
     own_next_hop: Option<IpAddr>,
     allow_own_as: Option<u8>,
@@ -246,6 +253,11 @@ impl ConfigFile {
             peer.families = families.iter().map(|name| name.family()).collect();
         }
         entry.session(&what, &mut peer)?;
+        entry.roles(&what, local_as, &mut peer)?;
+        if self.require_policy && local_as != entry.remote_as {
+            peer.lacks_import_policy = entry.import.is_none();
+            peer.lacks_export_policy = entry.export.is_none();
+        }
         peer.next_hop = entry.next_hop.map_or(NextHopMode::Auto, NextHopName::mode);
         peer.own_next_hop = entry.own_next_hop;
         peer.allow_own_as = entry.allow_own_as.unwrap_or(0);

@@ -235,7 +235,7 @@ impl<K: Key> FamilyRib<K> {
         let mut counted = Counted::default();
         let mut shared = context.shared();
         for (net, path) in self.nets_of(peer) {
-            if matches!(path.rejection, None | Some(Rejection::ImportFilter))
+            if path.rejection.is_none_or(Rejection::may_pass)
                 && let Some(said) = self.table.said(net, peer)
             {
                 let said = Announcement {

@@ -194,6 +194,16 @@ impl Peer {
         }
     }
 
+    /// What people should know of it, by stable names.
+    pub fn notes(&self, ebgp: bool) -> Vec<&'static str> {
+        let policies = [
+            (self.config.lacks_import_policy && ebgp, "no-import-policy"),
+            (self.config.lacks_export_policy && ebgp, "no-export-policy"),
+        ];
+        let held = policies.into_iter().filter(|(holds, _)| *holds);
+        held.map(|(_, name)| name).collect()
+    }
+
     /// When something is due.
     pub fn next_deadline(&self) -> Option<Duration> {
         let connections = self.connections.iter().flat_map(|c| {

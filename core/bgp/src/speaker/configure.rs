@@ -1,8 +1,9 @@
 //! From the wanted configuration to what must change; sessions that need not change stay up.
 
 use super::Speaker;
+use super::messages::importer;
 use crate::filter::{Filter, Interfaces};
-use crate::rib::{Importer, Joining};
+use crate::rib::Joining;
 use crate::session::{Peer, keepalive_interval};
 use crate::wire::notification::{Notification, cease, code};
 use crate::{
@@ -29,6 +30,8 @@ fn change(old: &PeerConfig, new: &PeerConfig) -> Change {
     let soft = PeerConfig {
         import: new.import.clone(),
         export: new.export.clone(),
+        lacks_import_policy: new.lacks_import_policy,
+        lacks_export_policy: new.lacks_export_policy,
         next_hop: new.next_hop,
         own_next_hop: new.own_next_hop,
         max_prefixes: new.max_prefixes,
@@ -311,9 +314,11 @@ impl Speaker {
     fn adjust(&mut self, peer: &mut Peer, new: PeerConfig, interfaces_changed: bool, now: Now) {
         let old = std::mem::replace(&mut peer.config, new);
         let asks = |filter: &Filter| interfaces_changed && filter.asks_interface();
-        if old.import != peer.config.import || asks(&peer.config.import) {
+        let lacks = |c: &PeerConfig| (c.lacks_import_policy, c.lacks_export_policy);
+        let same_lacks = lacks(&old) == lacks(&peer.config);
+        if old.import != peer.config.import || asks(&peer.config.import) || !same_lacks {
             let ebgp = self.is_external(peer);
-            let import = Importer::new(&peer.config.import, ebgp, &self.interfaces);
+            let import = importer(peer, ebgp, &self.interfaces);
             self.rib.refilter(peer.number, import);
         }
         if old.authentication != peer.config.authentication {
@@ -328,7 +333,8 @@ impl Speaker {
         }
         let same = (old.next_hop, old.own_next_hop)
             == (peer.config.next_hop, peer.config.own_next_hop)
-            && old.export == peer.config.export;
+            && old.export == peer.config.export
+            && same_lacks;
         if same && !asks(&peer.config.export) {
             return;
         }

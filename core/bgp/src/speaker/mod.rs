@@ -276,6 +276,7 @@ impl Speaker {
             rejected: counts.iter().map(|c| c.rejected).sum(),
             stale: counts.iter().map(|c| c.stale).sum(),
             counters: peer.counters,
+            notes: peer.notes(session.is_none_or(|s| s.ebgp)),
         })
     }
 

@@ -45,7 +45,12 @@ pub(crate) struct Capabilities {
     pub extended_messages: bool,
     pub as4: Option<u32>,
     pub restart: Option<Restart>,
+    /// RFC 9234 §4.1; [`NO_ROLE`] for several that differ.
+    pub role: Option<u8>,
 }
+
+/// Of a peer that says more than one role: it fits none.
+pub(crate) const NO_ROLE: u8 = 255;
 
 /// An OPEN.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +136,9 @@ impl Capabilities {
         if self.extended_messages {
             out.extend_from_slice(&[6, 0]);
         }
+        if let Some(role) = self.role {
+            out.extend_from_slice(&[9, 1, role]);
+        }
         if let Some(restart) = &self.restart {
             out.extend_from_slice(&[64, 2 + 4 * restart.families.len() as u8]);
             let flags = u16::from(restart.restarting) << 15 | u16::from(restart.notification) << 14;
@@ -169,6 +177,13 @@ impl Capabilities {
             }
             2 => self.route_refresh = true,
             6 => self.extended_messages = true,
+            9 => {
+                let &[role] = value else {
+                    return Err(malformed());
+                };
+                let other = self.role.is_some_and(|said| said != role);
+                self.role = Some(if other { NO_ROLE } else { role });
+            }
             64 => self.restart = Some(restart(value).ok_or_else(malformed)?),
             65 => {
                 let asn = be32(value, 0)
@@ -265,6 +280,7 @@ mod tests {
                 enhanced_refresh: true,
                 extended_messages: true,
                 as4: Some(4_200_000_000),
+                role: Some(3),
                 restart: Some(Restart {
                     restarting: true,
                     notification: true,
