@@ -99,6 +99,19 @@ impl Default for GracefulRestart {
     }
 }
 
+/// How the path to a peer is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bfd {
+    /// Both of our intervals.
+    pub interval: Duration,
+    /// Detect Mult, not 0.
+    pub multiplier: u8,
+    /// The peer may be several hops away (RFC 5883).
+    pub multihop: bool,
+    /// Strict mode: the session is not established until the path is up, and given up when it is not after so long.
+    pub strict: Option<Duration>,
+}
+
 /// One configured peer, or the template of a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
@@ -162,6 +175,8 @@ pub struct PeerConfig {
     pub import: Filter,
     /// Which routes the peer gets, after the rules of BGP itself.
     pub export: Filter,
+    /// BFD watches the path to the peer (RFC 5882 §10.2).
+    pub bfd: Option<Bfd>,
     /// More accepted prefixes than this end the session (Cease, RFC 4486 subcode 1).
     pub max_prefixes: Option<u32>,
 }
@@ -197,6 +212,7 @@ impl PeerConfig {
             graceful_restart: Some(GracefulRestart::default()),
             import: Filter::accept_all(),
             export: Filter::accept_all(),
+            bfd: None,
             max_prefixes: None,
         }
     }

@@ -49,6 +49,7 @@ impl Proposal<'_> {
                 as4: Some(self.local_as),
                 restart,
                 role: self.role().map(Role::code),
+                strict_bfd: self.config.bfd.is_some_and(|bfd| bfd.strict.is_some()),
             },
         }
     }

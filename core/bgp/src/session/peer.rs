@@ -25,6 +25,13 @@ pub(crate) enum Stage {
     Established,
 }
 
+/// A connection in OpenConfirm that waits for its path.
+pub(crate) struct Waiting {
+    pub until: Duration,
+    /// The peer's KEEPALIVE is there.
+    pub confirmed: bool,
+}
+
 /// One TCP connection with a peer. There may be two until one is chosen.
 pub(crate) struct Connection {
     pub id: ConnId,
@@ -44,6 +51,8 @@ pub(crate) struct Connection {
     pub agreed: Option<Negotiated>,
     /// [`crate::Output::Send`] was given and not all was pulled yet.
     pub announced: bool,
+    /// Strict mode: our KEEPALIVE is held back until the path is up.
+    pub waiting: Option<Waiting>,
     /// When the socket last took something, or when something began to wait for it.
     pub progress: Duration,
 }
@@ -61,6 +70,7 @@ impl Connection {
             keepalive_at: None,
             agreed: None,
             announced: false,
+            waiting: None,
             progress: now,
         }
     }
@@ -212,6 +222,7 @@ impl Peer {
                 c.open_at,
                 c.keepalive_at,
                 c.send_deadline(self.config.send_hold_time),
+                c.waiting.as_ref().map(|waiting| waiting.until),
             ]
         });
         connections

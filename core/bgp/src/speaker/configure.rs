@@ -23,6 +23,11 @@ enum Change {
     Session,
 }
 
+/// Strict mode is a capability, so it is said in OPEN.
+fn is_strict(config: &PeerConfig) -> bool {
+    config.bfd.is_some_and(|bfd| bfd.strict.is_some())
+}
+
 fn change(old: &PeerConfig, new: &PeerConfig) -> Change {
     if old == new {
         return Change::None;
@@ -35,6 +40,11 @@ fn change(old: &PeerConfig, new: &PeerConfig) -> Change {
         next_hop: new.next_hop,
         own_next_hop: new.own_next_hop,
         max_prefixes: new.max_prefixes,
+        bfd: if is_strict(old) == is_strict(new) {
+            new.bfd
+        } else {
+            old.bfd
+        },
         connect_retry: new.connect_retry,
         error_wait: new.error_wait,
         send_hold_time: new.send_hold_time,
@@ -244,6 +254,7 @@ impl Speaker {
         // Makes room in the RIBs; who it is becomes known with the session.
         self.rib
             .set_origin(number, crate::rib::decision::Origin::LOCAL);
+        self.note_path(&peer);
         self.peers[at] = Some(peer);
         if !dynamic {
             self.with_peer(number, now, |speaker, peer| speaker.start(peer, now));
@@ -274,6 +285,7 @@ impl Speaker {
             self.full_ranges.retain(|range| !range.contains(&ip));
         }
         self.by_name.remove(&peer.name);
+        self.note_path(peer);
         let ip = peer.config.remote.ip().to_canonical();
         if let Some(numbers) = self.by_address.get_mut(&ip) {
             numbers.retain(|number| *number != peer.number);
@@ -305,6 +317,9 @@ impl Speaker {
                 continue;
             };
             agreed.keepalive = keepalive_interval(&peer.config, agreed.hold_time);
+            if connection.waiting.is_some() {
+                continue;
+            }
             connection.keepalive_at = (!agreed.keepalive.is_zero())
                 .then(|| now.mono + self.random.jitter(agreed.keepalive));
         }
@@ -313,6 +328,7 @@ impl Speaker {
     /// Changes a peer in place: its key, what its filters say of what we have, what it is told.
     fn adjust(&mut self, peer: &mut Peer, new: PeerConfig, interfaces_changed: bool, now: Now) {
         let old = std::mem::replace(&mut peer.config, new);
+        self.paths.changed |= old.bfd != peer.config.bfd;
         let asks = |filter: &Filter| interfaces_changed && filter.asks_interface();
         let lacks = |c: &PeerConfig| (c.lacks_import_policy, c.lacks_export_policy);
         let same_lacks = lacks(&old) == lacks(&peer.config);

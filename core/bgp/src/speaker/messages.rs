@@ -85,7 +85,11 @@ impl Speaker {
                 }
                 Err(why) => self.fail(peer, conn, why, now),
             },
-            (Kind::Keepalive, Stage::OpenConfirm) => self.established(peer, conn),
+            (Kind::Keepalive, Stage::OpenConfirm) => {
+                if Speaker::is_confirmed(peer, conn) {
+                    self.established(peer, conn);
+                }
+            }
             (Kind::Notification, _) => {
                 let why = Notification::decode(message.body);
                 self.notified(peer, conn, &why, now);
@@ -121,11 +125,11 @@ impl Speaker {
             return;
         };
         connection.stage = Stage::OpenConfirm;
-        let interval = agreed.keepalive;
-        connection.keepalive_at =
-            (!interval.is_zero()).then(|| now.mono + self.random.jitter(interval));
         connection.agreed = Some(agreed);
-        self.say(peer, conn, wire::keepalive(), now);
+        match self.must_wait(peer, now) {
+            Some(waiting) => Speaker::wait_for_path(peer, conn, waiting),
+            None => self.confirm(peer, conn, now),
+        }
     }
 
     /// Resolves a collision of `conn` with what is there; false when `conn` had to go.
@@ -161,7 +165,7 @@ impl Speaker {
     }
 
     /// The session is up.
-    fn established(&mut self, peer: &mut Peer, conn: ConnId) {
+    pub(super) fn established(&mut self, peer: &mut Peer, conn: ConnId) {
         for other in peer.connections.iter().map(|c| c.id).collect::<Vec<_>>() {
             if other != conn {
                 self.hang_up(

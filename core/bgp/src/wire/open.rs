@@ -47,6 +47,8 @@ pub(crate) struct Capabilities {
     pub restart: Option<Restart>,
     /// RFC 9234 §4.1; [`NO_ROLE`] for several that differ.
     pub role: Option<u8>,
+    /// BFD strict mode (draft-ietf-idr-bgp-bfd-strict-mode).
+    pub strict_bfd: bool,
 }
 
 /// Of a peer that says more than one role: it fits none.
@@ -155,6 +157,9 @@ impl Capabilities {
         if self.enhanced_refresh {
             out.extend_from_slice(&[70, 0]);
         }
+        if self.strict_bfd {
+            out.extend_from_slice(&[74, 0]);
+        }
         out
     }
 
@@ -192,6 +197,7 @@ impl Capabilities {
                 self.as4 = Some(asn);
             }
             70 => self.enhanced_refresh = true,
+            74 => self.strict_bfd = true,
             // RFC 5492 §3: a capability that is not known is ignored.
             _ => {}
         }
@@ -279,6 +285,7 @@ mod tests {
                 route_refresh: true,
                 enhanced_refresh: true,
                 extended_messages: true,
+                strict_bfd: true,
                 as4: Some(4_200_000_000),
                 role: Some(3),
                 restart: Some(Restart {
