@@ -1,6 +1,6 @@
 //! What a speaker is wanted to do, as a whole value.
 
-use crate::{Asn, Authentication, Family, Filter, Role, SocketOptions};
+use crate::{Asn, Authentication, Family, Filter, SocketOptions};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -81,6 +81,17 @@ pub enum NextHopMode {
     Keep,
 }
 
+/// Several paths of a prefix on one session (RFC 7911), in all families of the peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AddPath {
+    /// Take several from the peer.
+    pub receive: bool,
+    /// Send the peer all that it may have.
+    pub send: bool,
+    /// Of these at most so many, the best ones; `None`: all.
+    pub limit: Option<u32>,
+}
+
 /// Graceful restart with one peer (RFC 4724).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GracefulRestart {
@@ -97,19 +108,6 @@ impl Default for GracefulRestart {
             stale_time: Duration::from_secs(360),
         }
     }
-}
-
-/// How the path to a peer is watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Bfd {
-    /// Both of our intervals.
-    pub interval: Duration,
-    /// Detect Mult, not 0.
-    pub multiplier: u8,
-    /// The peer may be several hops away (RFC 5883).
-    pub multihop: bool,
-    /// Strict mode: the session is not established until the path is up, and given up when it is not after so long.
-    pub strict: Option<Duration>,
 }
 
 /// One configured peer, or the template of a range.
@@ -157,26 +155,16 @@ pub struct PeerConfig {
     /// Our next hop for the family that the session does not run over; without it, routes of
     /// that family that need one are not announced.
     pub own_next_hop: Option<IpAddr>,
-    /// What we are to the neighbour (RFC 9234). eBGP only.
-    pub role: Option<Role>,
-    /// No session with a neighbour that says no role (RFC 9234 §4.2).
-    pub role_strict: bool,
-    /// No route counts, as there is no import filter and there should be one (RFC 8212 §2).
-    /// eBGP only.
-    pub lacks_import_policy: bool,
-    /// No route is told, as there is no export filter and there should be one (RFC 8212 §2).
-    /// eBGP only.
-    pub lacks_export_policy: bool,
     /// How often our own AS may be in a received AS_PATH (Calico: `numAllowedLocalASNumbers`).
     pub allow_own_as: u8,
+    /// Several paths of a prefix, if spoken.
+    pub add_path: AddPath,
     /// Graceful restart, if spoken.
     pub graceful_restart: Option<GracefulRestart>,
     /// Which of the peer's routes count.
     pub import: Filter,
     /// Which routes the peer gets, after the rules of BGP itself.
     pub export: Filter,
-    /// BFD watches the path to the peer (RFC 5882 §10.2).
-    pub bfd: Option<Bfd>,
     /// More accepted prefixes than this end the session (Cease, RFC 4486 subcode 1).
     pub max_prefixes: Option<u32>,
 }
@@ -204,15 +192,11 @@ impl PeerConfig {
             authentication: Authentication::None,
             next_hop: NextHopMode::Auto,
             own_next_hop: None,
-            role: None,
-            role_strict: false,
-            lacks_import_policy: false,
-            lacks_export_policy: false,
             allow_own_as: 0,
+            add_path: AddPath::default(),
             graceful_restart: Some(GracefulRestart::default()),
             import: Filter::accept_all(),
             export: Filter::accept_all(),
-            bfd: None,
             max_prefixes: None,
         }
     }

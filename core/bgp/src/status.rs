@@ -158,9 +158,6 @@ pub struct PeerStatus {
     pub stale: u32,
     /// Counters.
     pub counters: Counters,
-    /// What people should know of it although it may be up, by stable names:
-    /// `no-import-policy`, `no-export-policy` (RFC 8212).
-    pub notes: Vec<&'static str>,
 }
 
 impl PeerStatus {
@@ -206,6 +203,8 @@ pub struct PathInfo {
     pub cluster_list: Vec<Ipv4Addr>,
     /// Kept for a restarting peer (RFC 4724 §4.2).
     pub stale: bool,
+    /// The path identifier that the peer gave it (RFC 7911), unless 0.
+    pub path_id: Option<u32>,
     /// Used, or why not.
     pub standing: PathStanding,
     /// For `import-filter`: the rule that keeps it out.

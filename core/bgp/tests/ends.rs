@@ -6,7 +6,7 @@
 mod script;
 
 use bgp::{
-    Config, ConnId, GracefulRestart, Input, NoticeReason, Output, PathState, PeerConfig, PeerState,
+    Config, ConnId, GracefulRestart, Input, NoticeReason, Output, PeerConfig, PeerState,
     RangeConfig,
 };
 use script::{
@@ -106,9 +106,8 @@ fn what_is_for_good_is_said_as_a_hard_reset() {
         ),
         (
             |s| {
-                s.give(Input::Path {
+                s.give(Input::PeerDown {
                     remote: [10, 0, 0, 2].into(),
-                    state: PathState::Lost { forwarding: true },
                 })
             },
             10,

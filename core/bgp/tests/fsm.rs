@@ -130,7 +130,6 @@ impl Script {
                 | Output::Rekey { .. }
                 | Output::Routes(_)
                 | Output::Peer(_)
-                | Output::WatchPaths(_)
                 | Output::InSync => {}
             }
         }

@@ -122,7 +122,6 @@ mod tests {
             rejected: 0,
             stale: 0,
             counters: Counters::default(),
-            notes: Vec::new(),
         }
     }
 

@@ -182,19 +182,11 @@ fn neighbors(peers: &[PeerStatus]) -> String {
                 &peer.remote_as.to_string(),
                 &peer.received.to_string(),
                 &peer.rejected.to_string(),
-                &info(peer),
+                &peer.info(),
             ],
         );
     }
     out
-}
-
-/// The state, and in parentheses what one should know of it.
-fn info(peer: &PeerStatus) -> String {
-    if peer.notes.is_empty() {
-        return peer.info();
-    }
-    format!("{} ({})", peer.info(), peer.notes.join(", "))
 }
 
 fn hop(path: &PathInfo) -> String {
@@ -251,6 +243,9 @@ fn explanation(explained: &Explanation) -> String {
             path.local_pref, path.origin
         );
         let _ = write!(out, ", as_path [{}]", path.as_path);
+        if let Some(id) = path.path_id {
+            let _ = write!(out, ", path id {id}");
+        }
         if let Some(med) = path.med {
             let _ = write!(out, ", med {med}");
         }

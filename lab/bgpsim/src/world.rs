@@ -409,7 +409,6 @@ impl World {
             | Output::Notice(_)
             | Output::Rekey { .. }
             | Output::Peer(_)
-            | Output::WatchPaths(_)
             | Output::InSync => {}
         }
     }

@@ -7,6 +7,7 @@
 //!                    └─ subgroups that have read everything become one again
 //! ```
 
+use super::add_path::Announced;
 use super::difference::Difference;
 use super::encode::{Encoder, Made, end_of_rib};
 use super::export::Policy;
@@ -61,6 +62,7 @@ struct Left {
     dump: Option<Joining>,
     /// Its End-of-RIB was held back.
     held: bool,
+    announced: Option<Announced>,
 }
 
 struct Subgroup {
@@ -70,6 +72,8 @@ struct Subgroup {
     /// Entries before this were written for readers under another policy.
     unsure_until: u64,
     dump: Option<Dump>,
+    /// With add-path, which paths were told.
+    announced: Option<Announced>,
 }
 
 struct Group {
@@ -114,12 +118,13 @@ impl AdjRibOut {
 
     /// Lets a peer in: it gets the whole table, then all changes.
     pub fn join(&mut self, policy: Policy, joining: Joining, head: u64) {
-        self.enter(policy, joining, Told::Nothing, (head, 0));
+        let announced = policy.add_paths.map(Announced::new);
+        self.enter(policy, joining, Told::Nothing, (head, 0), announced);
     }
 
     /// Tells a member everything again, or, under a new policy, what differs by it.
     pub fn rejoin(&mut self, policy: Option<Policy>, mut joining: Joining, head: u64) {
-        let Some(left) = self.take_out(joining.peer) else {
+        let Some(mut left) = self.take_out(joining.peer, true) else {
             return;
         };
         joining.end_of_rib |= left.held || left.dump.is_some_and(|dump| dump.end_of_rib);
@@ -134,10 +139,22 @@ impl AdjRibOut {
             Told::Same => left.unsure_until,
             Told::Nothing | Told::Under(_) | Told::Unknown => head,
         };
-        self.enter(policy, joining, told, (left.cursor, unsure_until));
+        if let (Some(announced), Some(limit)) = (&mut left.announced, policy.add_paths) {
+            announced.forget_contents();
+            announced.set_limit(limit);
+        }
+        let place = (left.cursor, unsure_until);
+        self.enter(policy, joining, told, place, left.announced);
     }
 
-    fn enter(&mut self, policy: Policy, joining: Joining, told: Told, place: (u64, u64)) {
+    fn enter(
+        &mut self,
+        policy: Policy,
+        joining: Joining,
+        told: Told,
+        place: (u64, u64),
+        announced: Option<Announced>,
+    ) {
         let (cursor, unsure_until) = place;
         let group = match self.groups.iter().position(|group| group.policy == policy) {
             Some(at) => &mut self.groups[at],
@@ -149,14 +166,16 @@ impl AdjRibOut {
                 self.groups.last_mut().expect("just pushed")
             }
         };
-        // Those that join before the first slice share one dump.
+        // Those that join before the first slice share one dump, if what they were told is one.
+        let alike = announced.is_none() || told == Told::Nothing;
         let fresh = group.subgroups.iter_mut().find(|subgroup| {
             let same = |dump: &Dump| {
                 dump.next == 0
                     && dump.told == told
                     && dump.joining.iter().all(|j| j.marked == joining.marked)
             };
-            (subgroup.cursor, subgroup.unsure_until) == (cursor, unsure_until)
+            alike
+                && (subgroup.cursor, subgroup.unsure_until) == (cursor, unsure_until)
                 && subgroup.dump.as_ref().is_some_and(same)
         });
         match fresh {
@@ -178,16 +197,17 @@ impl AdjRibOut {
                     joining: vec![joining],
                     told,
                 }),
+                announced,
             }),
         }
     }
 
     /// Takes a peer out.
     pub fn leave(&mut self, peer: u16) {
-        self.take_out(peer);
+        self.take_out(peer, false);
     }
 
-    fn take_out(&mut self, peer: u16) -> Option<Left> {
+    fn take_out(&mut self, peer: u16, comes_back: bool) -> Option<Left> {
         let held = self.held.contains(&peer);
         self.held.retain(|held| *held != peer);
         let mut found = None;
@@ -201,7 +221,11 @@ impl AdjRibOut {
                         unsure_until: subgroup.unsure_until,
                         dump: None,
                         held,
+                        announced: None,
                     };
+                    if comes_back {
+                        left.announced.clone_from(&subgroup.announced);
+                    }
                     if let Some(dump) = &mut subgroup.dump {
                         left.dump = dump.joining.iter().find(|j| j.peer == peer).copied();
                         dump.joining.retain(|joining| joining.peer != peer);
@@ -315,6 +339,7 @@ impl Group {
                 cursor: subgroup.cursor,
                 unsure_until: subgroup.unsure_until,
                 dump,
+                announced: subgroup.announced.clone(),
             });
         }
         self.subgroups.extend(parted);
@@ -329,13 +354,20 @@ impl Group {
         let (done, mut rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.subgroups)
             .into_iter()
             .partition(caught_up);
-        let mut members: Vec<u16> = done.into_iter().flat_map(|s| s.members).collect();
+        let mut members = Vec::new();
+        // Having read everything, they were all told the same.
+        let mut announced = None;
+        for subgroup in done {
+            members.extend(subgroup.members);
+            announced = subgroup.announced;
+        }
         members.sort_unstable();
         rest.push(Subgroup {
             members,
             cursor: head,
             unsure_until: 0,
             dump: None,
+            announced,
         });
         self.subgroups = rest;
     }
@@ -376,7 +408,11 @@ impl Subgroup {
             let Some(entry) = table.log.get(self.cursor) else {
                 break;
             };
-            if entry.best_changed && table.is_live(self.cursor, entry.net) {
+            let is_live = table.is_live(self.cursor, entry.net);
+            if is_live && let Some(announced) = &mut self.announced {
+                encoder.add_several(entry.net, announced);
+                taken += 1;
+            } else if entry.best_changed && is_live {
                 let unsure = self.cursor < self.unsure_until;
                 encoder.add(
                     entry.net,
@@ -413,15 +449,18 @@ impl Subgroup {
         }
         let mut encoder = Encoder::new(sight, table, policy, &self.members);
         let end = table.size().min(dump.next as usize + SLICE) as u32;
-        match &dump.told {
-            Told::Nothing | Told::Same => {
+        match (&dump.told, &mut self.announced) {
+            (_, Some(announced)) => {
+                (dump.next..end).for_each(|net| encoder.add_several(net, announced));
+            }
+            (Told::Nothing | Told::Same, None) => {
                 (dump.next..end).for_each(|net| encoder.add(net, Before::Nothing));
             }
-            Told::Under(old) => {
+            (Told::Under(old), None) => {
                 let mut difference = Difference::new(old);
                 (dump.next..end).for_each(|net| encoder.change(net, &mut difference));
             }
-            Told::Unknown => {
+            (Told::Unknown, None) => {
                 let live = |net: &u32| table.best(*net).is_some();
                 (dump.next..end)
                     .filter(live)

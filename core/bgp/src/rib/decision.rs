@@ -31,6 +31,8 @@ impl Origin {
 pub(crate) struct Candidate<'a> {
     pub record: &'a Record,
     pub origin: &'a Origin,
+    /// Path identifier that the peer gave it; 0 without add-path.
+    pub id: u32,
 }
 
 /// The step at which a path lost; in the order of the steps.
@@ -46,6 +48,8 @@ pub(crate) enum Reason {
     RouterId,
     ClusterListLength,
     PeerAddress,
+    /// Between paths of one peer (RFC 7911), which RFC 4271 does not know.
+    PathId,
 }
 
 impl Reason {
@@ -61,6 +65,7 @@ impl Reason {
             Reason::RouterId => "router-id",
             Reason::ClusterListLength => "cluster-list-length",
             Reason::PeerAddress => "peer-address",
+            Reason::PathId => "path-id",
         }
     }
 
@@ -83,10 +88,11 @@ fn rank(step: Reason, c: &Candidate<'_>) -> u64 {
         Reason::RouterId => u64::from(u32::from(router_id)),
         Reason::ClusterListLength => u64::from(c.record.cluster_length),
         Reason::PeerAddress => 0,
+        Reason::PathId => u64::from(c.id),
     }
 }
 
-const STEPS: [Reason; 9] = [
+const STEPS: [Reason; 10] = [
     Reason::LocallyOriginated,
     Reason::LocalPref,
     Reason::AsPathLength,
@@ -96,6 +102,7 @@ const STEPS: [Reason; 9] = [
     Reason::RouterId,
     Reason::ClusterListLength,
     Reason::PeerAddress,
+    Reason::PathId,
 ];
 
 /// Whether `a` beats `b` with no other candidates there.
@@ -108,14 +115,17 @@ fn beats(a: &Candidate<'_>, b: &Candidate<'_>) -> (bool, Reason) {
             continue;
         }
         if step == Reason::PeerAddress {
-            return (a.origin.address < b.origin.address, step);
+            if a.origin.address != b.origin.address {
+                return (a.origin.address < b.origin.address, step);
+            }
+            continue;
         }
         let (x, y) = (rank(step, a), rank(step, b));
         if x != y {
             return (x < y, step);
         }
     }
-    (false, Reason::PeerAddress)
+    (false, Reason::PathId)
 }
 
 /// For each candidate why it lost; `None` for the best. Empty for none.
@@ -142,7 +152,8 @@ pub(crate) fn decide(candidates: &[Candidate<'_>]) -> Vec<Option<Reason>> {
                     | Reason::Origin
                     | Reason::EbgpOverIbgp
                     | Reason::RouterId
-                    | Reason::ClusterListLength => rank(step, other) < rank(step, mine),
+                    | Reason::ClusterListLength
+                    | Reason::PathId => rank(step, other) < rank(step, mine),
                 }
             });
             if loses {
@@ -150,12 +161,12 @@ pub(crate) fn decide(candidates: &[Candidate<'_>]) -> Vec<Option<Reason>> {
             }
         }
     }
-    // Peers differ in address, so one is left; were two equal, the first would be taken.
+    // Peers differ in address, their paths in identifier, so one is left; were two equal, the first would be taken.
     let mut found = false;
     for reason in &mut lost {
         if reason.is_none() {
             if found {
-                *reason = Some(Reason::PeerAddress);
+                *reason = Some(Reason::PathId);
             }
             found = true;
         }
@@ -203,10 +214,12 @@ mod tests {
         let a = Candidate {
             record: &winner.0,
             origin: &winner.1,
+            id: 7,
         };
         let b = Candidate {
             record: &loser.0,
             origin: &loser.1,
+            id: 9,
         };
         for list in [[a, b], [b, a]] {
             let reasons = decide(&list);
@@ -307,6 +320,7 @@ mod tests {
             "cluster-list-length",
         );
         check((r, a), (r, same), "peer-address");
+        check((r, a), (r, a), "path-id");
     }
 
     #[test]
@@ -328,7 +342,11 @@ mod tests {
             },
             origin(2),
         );
-        let list = [&a, &b, &c].map(|(record, origin)| Candidate { record, origin });
+        let list = [&a, &b, &c].map(|(record, origin)| Candidate {
+            record,
+            origin,
+            id: 0,
+        });
         for order in [
             [0, 1, 2],
             [0, 2, 1],

@@ -1,6 +1,7 @@
 //! UPDATEs for one update group, from changed nets: withdrawals first, then routes packed by
 //! attribute set.
 
+use super::add_path::Several;
 use super::difference::{Change, Difference};
 use super::export::{self, Policy, put_next_hop};
 use super::judge::{Judge, Subject, Verdict};
@@ -9,27 +10,30 @@ use super::outbox::Encoded;
 use super::table::{Path, Sight, Table};
 use crate::filter::Operation;
 use crate::wire::attribute::{flag, kind};
-use crate::wire::nlri::Key;
+use crate::wire::nlri::{self, Key};
 use crate::wire::{Kind, begin, finish, open};
 use crate::{Family, NextHop};
 use std::sync::Arc;
 
 /// Encoded octets after which a new piece is begun.
 const PIECE: usize = 64 << 10;
+/// The longest MP_REACH_NLRI up to its prefixes: two next hops.
+const MP_HEAD: usize = 41;
 
 /// A route to announce; sorted so that equal attributes meet.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Item {
+pub(crate) struct Item {
     attributes: u32,
     next_hop: u32,
     peer: u16,
     /// 1 + the rule that changes it, or 0.
     rule: u16,
-    net: u32,
+    /// With add-path an index into [`Several::targets`].
+    pub net: u32,
 }
 
 impl Item {
-    fn new(path: &Path, rule: Option<u16>, net: u32) -> Self {
+    pub fn new(path: &Path, rule: Option<u16>, net: u32) -> Self {
         Item {
             attributes: path.attributes,
             next_hop: path.next_hop,
@@ -72,13 +76,14 @@ pub(crate) fn admit<K: Key>(
 
 /// One pass over some nets for one group.
 pub(crate) struct Encoder<'a, K> {
-    sight: Sight<'a>,
-    table: &'a Table<K>,
-    policy: &'a Policy,
-    judge: Judge<'a>,
+    pub sight: Sight<'a>,
+    pub table: &'a Table<K>,
+    pub policy: &'a Policy,
+    pub judge: Judge<'a>,
     /// Sorted.
-    members: &'a [u16],
-    items: Vec<Item>,
+    pub members: &'a [u16],
+    pub items: Vec<Item>,
+    pub several: Several<K>,
     /// With the peer that was the source and so has not been told.
     withdrawn: Vec<(Option<u16>, K)>,
     /// Withdrawals that only the new source of a route needs.
@@ -112,6 +117,7 @@ impl<'a, K: Key> Encoder<'a, K> {
             judge: policy.judge(),
             members,
             items: Vec::new(),
+            several: Several::new(),
             withdrawn: Vec::new(),
             private: Vec::new(),
             attributes: export::Attributes::default(),
@@ -189,10 +195,7 @@ impl<'a, K: Key> Encoder<'a, K> {
         for run in runs {
             match self.next_hop(run[0]) {
                 Some(hop) if self.fits(run[0]) => sendable.push((run, hop)),
-                _ => {
-                    let keys = run.iter().map(|item| (None, self.table.key(item.net)));
-                    self.withdrawn.extend(keys);
-                }
+                _ => self.take_back(run),
             }
         }
         self.withdrawals();
@@ -200,18 +203,37 @@ impl<'a, K: Key> Encoder<'a, K> {
             self.announce(run, hop);
         }
         self.end_piece();
+        let mut own = Vec::new();
+        let max = self.policy.max_message;
         let mut private = std::mem::take(&mut self.private);
         private.sort_unstable_by_key(|(peer, _)| *peer);
-        let mut own = Vec::new();
         for run in private.chunk_by(|a, b| a.0 == b.0) {
-            let keys: Vec<K> = run.iter().map(|(_, key)| *key).collect();
             let mut data = Vec::new();
-            let updates = put_withdrawals(&mut data, &keys, self.policy.max_message);
+            let list = run.iter().map(|(_, key)| (None, *key));
+            let updates = put_withdrawals(&mut data, list, max);
+            own.push((run[0].0, Arc::new(Encoded::new(data, updates))));
+        }
+        let mut private = std::mem::take(&mut self.several.private);
+        private.sort_unstable();
+        for run in private.chunk_by(|a, b| a.0 == b.0) {
+            let mut data = Vec::new();
+            let list = run.iter().map(|(_, id, key)| (Some(*id), *key));
+            let updates = put_withdrawals(&mut data, list, max);
             own.push((run[0].0, Arc::new(Encoded::new(data, updates))));
         }
         Made {
             shared: self.pieces,
             private: own,
+        }
+    }
+
+    /// Withdraws what cannot be announced.
+    fn take_back(&mut self, run: &[Item]) {
+        for item in run {
+            match self.several.target(self.table, item) {
+                (Some(id), key) => self.several.withdrawn.push((None, id, key)),
+                (None, key) => self.withdrawn.push((None, key)),
+            }
         }
     }
 
@@ -225,8 +247,9 @@ impl<'a, K: Key> Encoder<'a, K> {
     /// Whether the attributes leave room for a prefix. Rarely near, so first by a bound.
     fn fits(&self, item: Item) -> bool {
         let block = self.sight.attributes.octets(item.attributes);
-        // Header, lengths, MP_REACH_NLRI head, longest prefix; what export may add at most.
-        let room = self.policy.max_message - 23 - 25 - 17;
+        // Header, lengths, MP_REACH_NLRI head, longest prefix and its identifier; what export may
+        // add at most.
+        let room = self.policy.max_message - 23 - MP_HEAD - 21;
         let operations = self.operations(item);
         if operations.is_empty() && block.len() * 2 + 32 <= room {
             return true;
@@ -240,10 +263,19 @@ impl<'a, K: Key> Encoder<'a, K> {
     fn withdrawals(&mut self) {
         let mut withdrawn = std::mem::take(&mut self.withdrawn);
         withdrawn.sort_by_key(|(peer, _)| *peer);
+        let max = self.policy.max_message;
         for run in withdrawn.chunk_by(|a, b| a.0 == b.0) {
-            let keys: Vec<K> = run.iter().map(|(_, key)| *key).collect();
             let start = self.piece.len();
-            self.updates += put_withdrawals(&mut self.piece, &keys, self.policy.max_message);
+            let list = run.iter().map(|(_, key)| (None, *key));
+            self.updates += put_withdrawals(&mut self.piece, list, max);
+            self.skip(run[0].0, start);
+        }
+        let mut withdrawn = std::mem::take(&mut self.several.withdrawn);
+        withdrawn.sort_unstable();
+        for run in withdrawn.chunk_by(|a, b| a.0 == b.0) {
+            let start = self.piece.len();
+            let list = run.iter().map(|(_, id, key)| (Some(*id), *key));
+            self.updates += put_withdrawals(&mut self.piece, list, max);
             self.skip(run[0].0, start);
         }
     }
@@ -313,11 +345,11 @@ impl<'a, K: Key> Encoder<'a, K> {
         let limit = at + self.policy.max_message;
         let mut taken = 0;
         for item in run {
-            let key = self.table.key(item.net);
-            if out.len() + 1 + usize::from(key.length()).div_ceil(8) > limit {
+            let (id, key) = self.several.target(self.table, item);
+            if out.len() + nlri::octets(id, key) > limit {
                 break;
             }
-            key.encode(out);
+            nlri::put(out, id, key);
             taken += 1;
         }
         finish(out, at);
@@ -325,11 +357,12 @@ impl<'a, K: Key> Encoder<'a, K> {
     }
 
     fn multiprotocol<'r>(&mut self, run: &'r [Item], hop: std::net::IpAddr) -> &'r [Item] {
-        let room = self.policy.max_message - 23 - 25 - self.attributes.len();
+        let room = self.policy.max_message - 23 - MP_HEAD - self.attributes.len();
         let mut octets = 0;
         let mut taken = 0;
         for item in run {
-            let next = 1 + usize::from(self.table.key(item.net).length()).div_ceil(8);
+            let (id, key) = self.several.target(self.table, item);
+            let next = nlri::octets(id, key);
             if octets + next > room {
                 break;
             }
@@ -343,7 +376,8 @@ impl<'a, K: Key> Encoder<'a, K> {
         // First, so that a receiver finds the prefixes before any fault (RFC 7606 §5.1).
         put_next_hop(out, K::FAMILY, hop, octets);
         for item in &run[..taken] {
-            self.table.key(item.net).encode(out);
+            let (id, key) = self.several.target(self.table, item);
+            nlri::put(out, id, key);
         }
         out.extend_from_slice(&self.attributes.head);
         out.extend_from_slice(&self.attributes.tail);
@@ -354,11 +388,15 @@ impl<'a, K: Key> Encoder<'a, K> {
     }
 }
 
-/// Appends UPDATEs that withdraw `keys`, as full as messages can be; returns how many.
-fn put_withdrawals<K: Key>(out: &mut Vec<u8>, keys: &[K], max_message: usize) -> u32 {
+/// Appends UPDATEs that withdraw a list, as full as messages can be; returns how many.
+fn put_withdrawals<K: Key>(
+    out: &mut Vec<u8>,
+    list: impl Iterator<Item = (Option<u32>, K)>,
+    max_message: usize,
+) -> u32 {
     let mut updates = 0;
-    let mut rest = keys;
-    while !rest.is_empty() {
+    let mut rest = list.peekable();
+    while rest.peek().is_some() {
         updates += 1;
         let at = begin(out, Kind::Update);
         let limit = at + max_message - 4;
@@ -376,15 +414,11 @@ fn put_withdrawals<K: Key>(out: &mut Vec<u8>, keys: &[K], max_message: usize) ->
                 field
             }
         };
-        let mut taken = 0;
-        for key in rest {
-            if out.len() + 1 + usize::from(key.length()).div_ceil(8) > limit {
-                break;
-            }
-            key.encode(out);
-            taken += 1;
+        while let Some((id, key)) =
+            rest.next_if(|(id, key)| out.len() + nlri::octets(*id, *key) <= limit)
+        {
+            nlri::put(out, id, key);
         }
-        rest = &rest[taken..];
         let length = (out.len() - field) as u16;
         out[field - 2..field].copy_from_slice(&length.to_be_bytes());
         match K::FAMILY {

@@ -8,7 +8,8 @@ use super::export::Policy;
 use super::judge::Importer;
 use super::net_set::NetSet;
 use super::outbox::Outbox;
-use super::table::{Announcement, Counted, Path, Rejection, Shared, Sight, Table};
+use super::ranking::Ranked;
+use super::table::{Announcement, Counted, Rejection, Shared, Sight, Table};
 use crate::wire::nlri::{self, Key};
 use crate::{Route, RouteChange};
 use ipnet::IpNet;
@@ -56,6 +57,14 @@ struct Held {
 }
 
 impl Held {
+    /// A path has gone: so has the net, unless add-path left another one in it.
+    #[inline]
+    fn forget<K: Key>(&mut self, table: &Table<K>, net: u32, peer: u16) {
+        if !table.has_add_path() || table.path_of(net, peer).is_none() {
+            self.nets.remove(net);
+        }
+    }
+
     fn count(&mut self, counted: Counted) {
         let add = |total: &mut u32, change: i32| *total = total.wrapping_add_signed(change);
         add(&mut self.counts.held, counted.held);
@@ -71,6 +80,8 @@ pub(crate) struct FamilyRib<K> {
     /// How far route changes were reported; `None` when nobody wants them.
     reported: Option<u64>,
     keys: Vec<K>,
+    /// Path identifiers of the keys, where there are any.
+    ids: Vec<u32>,
     hashes: Vec<u32>,
 }
 
@@ -82,8 +93,14 @@ impl<K: Key> FamilyRib<K> {
             held: Vec::new(),
             reported: report.then_some(0),
             keys: Vec::new(),
+            ids: Vec::new(),
             hashes: Vec::new(),
         }
+    }
+
+    /// A peer sends path identifiers from now on.
+    pub fn use_add_path(&mut self) {
+        self.table.use_add_path();
     }
 
     pub fn make_room(&mut self, peers: usize) {
@@ -96,10 +113,15 @@ impl<K: Key> FamilyRib<K> {
 
     /// Reads prefixes into `keys` and `hashes`, touching the index for all of them first: the
     /// misses then overlap instead of adding up.
-    fn read(&mut self, nlri: &[u8]) {
+    fn read(&mut self, nlri: &[u8], ids: bool) {
         self.keys.clear();
+        self.ids.clear();
         self.hashes.clear();
-        nlri::decode(nlri, &mut self.keys);
+        if ids {
+            nlri::decode_with_ids(nlri, &mut self.keys, &mut self.ids);
+        } else {
+            nlri::decode(nlri, &mut self.keys);
+        }
         let table = &self.table;
         let mut seen = 0;
         self.hashes.extend(self.keys.iter().map(|key| {
@@ -110,21 +132,23 @@ impl<K: Key> FamilyRib<K> {
         std::hint::black_box(seen);
     }
 
+    /// `nlri` is a field and whether it holds path identifiers.
     pub fn announce(
         &mut self,
         peer: u16,
-        nlri: &[u8],
+        nlri: (&[u8], bool),
         said: Announcement,
         import: &mut Importer<'_>,
         context: &mut Context<'_>,
     ) {
-        self.read(nlri);
+        self.read(nlri.0, nlri.1);
         let as_it_is = said.rejection.is_some() || import.is_idle();
         let held = &mut self.held[usize::from(peer)];
         let mut counted = Counted::default();
         let mut shared = context.shared();
-        for (key, hash) in self.keys.iter().zip(&self.hashes) {
+        for (i, (key, hash)) in self.keys.iter().zip(&self.hashes).enumerate() {
             let mut said = said;
+            said.path_id = self.ids.get(i).copied().unwrap_or(0);
             if !as_it_is {
                 said = import.apply(said, || key.to_net(), &mut shared);
             }
@@ -159,17 +183,19 @@ impl<K: Key> FamilyRib<K> {
         self.tidy(peer);
     }
 
-    pub fn withdraw(&mut self, peer: u16, nlri: &[u8], context: &mut Context<'_>) {
-        self.read(nlri);
+    /// `nlri` as in [`Self::announce`].
+    pub fn withdraw(&mut self, peer: u16, nlri: (&[u8], bool), context: &mut Context<'_>) {
+        self.read(nlri.0, nlri.1);
         let held = &mut self.held[usize::from(peer)];
         let mut counted = Counted::default();
         let mut shared = context.shared();
-        for (key, hash) in self.keys.iter().zip(&self.hashes) {
+        for (i, (key, hash)) in self.keys.iter().zip(&self.hashes).enumerate() {
             let Some(net) = self.table.find(*hash, *key) else {
                 continue;
             };
-            if self.table.withdraw(net, peer, &mut shared, &mut counted) {
-                held.nets.remove(net);
+            let source = (peer, self.ids.get(i).copied().unwrap_or(0));
+            if self.table.withdraw(net, source, &mut shared, &mut counted) {
+                held.forget(&self.table, net, peer);
             }
         }
         held.count(counted);
@@ -183,7 +209,7 @@ impl<K: Key> FamilyRib<K> {
         let mut counted = Counted::default();
         if self
             .table
-            .withdraw(net, peer, &mut context.shared(), &mut counted)
+            .withdraw(net, (peer, 0), &mut context.shared(), &mut counted)
         {
             held.nets.remove(net);
         }
@@ -200,20 +226,29 @@ impl<K: Key> FamilyRib<K> {
         }
     }
 
-    /// The nets in which a peer has a path, with the path.
-    fn nets_of(&self, peer: u16) -> Vec<(u32, Path)> {
+    /// The paths of a peer: net and number.
+    fn paths_of(&self, peer: u16) -> Vec<(u32, u32)> {
         let nets = self.held[usize::from(peer)].nets.nets();
-        let path = |net: u32| Some((net, *self.table.path_of(net, peer)?));
-        nets.into_iter().filter_map(path).collect()
+        if !self.table.has_add_path() {
+            let path = |net: u32| Some((net, self.table.locate(net, peer, 0)?));
+            return nets.into_iter().filter_map(path).collect();
+        }
+        let mut out = Vec::new();
+        for net in nets {
+            let paths = self.table.numbered(net);
+            let own = paths.filter(|(_, path)| path.peer == peer);
+            out.extend(own.map(|(at, _)| (net, at)));
+        }
+        out
     }
 
     pub fn clear(&mut self, peer: u16, only_stale: bool, context: &mut Context<'_>) {
         let mut counted = Counted::default();
         let mut shared = context.shared();
-        for (net, path) in self.nets_of(peer) {
-            if path.stale || !only_stale {
-                self.table.withdraw(net, peer, &mut shared, &mut counted);
-                self.held[usize::from(peer)].nets.remove(net);
+        for (net, at) in self.paths_of(peer) {
+            if !only_stale || self.table.path(at).stale {
+                self.table.remove(net, at, &mut shared, &mut counted);
+                self.held[usize::from(peer)].forget(&self.table, net, peer);
             }
         }
         let held = &mut self.held[usize::from(peer)];
@@ -225,8 +260,8 @@ impl<K: Key> FamilyRib<K> {
 
     pub fn mark_stale(&mut self, peer: u16) {
         let mut counted = Counted::default();
-        for (net, _) in self.nets_of(peer) {
-            self.table.mark_stale(net, peer, &mut counted);
+        for (_, at) in self.paths_of(peer) {
+            self.table.mark_stale(at, &mut counted);
         }
         self.held[usize::from(peer)].count(counted);
     }
@@ -234,22 +269,24 @@ impl<K: Key> FamilyRib<K> {
     pub fn refilter(&mut self, peer: u16, import: &mut Importer<'_>, context: &mut Context<'_>) {
         let mut counted = Counted::default();
         let mut shared = context.shared();
-        for (net, path) in self.nets_of(peer) {
-            if path.rejection.is_none_or(Rejection::may_pass)
-                && let Some(said) = self.table.said(net, peer)
-            {
+        for (net, at) in self.paths_of(peer) {
+            let rejection = self.table.path(at).rejection;
+            if matches!(rejection, None | Some(Rejection::ImportFilter)) {
                 let said = Announcement {
                     rejection: None,
-                    ..said
+                    ..self.table.said(at)
                 };
                 let said = import.apply(said, || self.table.key(net).to_net(), &mut shared);
-                self.table.judge(net, peer, said, &mut shared, &mut counted);
+                self.table.judge(net, at, said, &mut shared, &mut counted);
             }
         }
         self.held[usize::from(peer)].count(counted);
     }
 
     pub fn join(&mut self, policy: Policy, joining: Joining) {
+        if policy.add_paths.is_some() {
+            self.table.use_add_path();
+        }
         let head = self.table.log.head();
         self.table.log.read_to(head);
         self.out.join(policy, joining, head);
@@ -373,10 +410,13 @@ impl<K: Key> FamilyRib<K> {
         keys.into_iter().map(Key::to_net).collect()
     }
 
-    pub fn explain(&self, key: K, sight: Sight<'_>) -> Vec<(Path, Option<&'static str>)> {
-        match self.table.find(self.table.hash(key), key) {
-            Some(net) => self.table.explain(net, sight),
-            None => Vec::new(),
-        }
+    /// Each path with its path identifier and why it lost.
+    pub fn explain(&self, key: K, sight: Sight<'_>) -> Vec<Ranked> {
+        let Some(net) = self.table.find(self.table.hash(key), key) else {
+            return Vec::new();
+        };
+        let with_id = |(at, path, lost)| (self.table.mark(at).id, path, lost);
+        let ranked = self.table.explain(net, sight).into_iter();
+        ranked.map(with_id).collect()
     }
 }

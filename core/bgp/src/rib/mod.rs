@@ -1,5 +1,6 @@
 //! Routing information bases: what peers said, what was chosen, what peers were told.
 
+mod add_path;
 mod adj_rib_out;
 mod attributes;
 pub(crate) mod decision;
@@ -12,6 +13,7 @@ mod judge;
 mod log;
 mod net_set;
 pub(crate) mod outbox;
+mod ranking;
 pub(crate) mod table;
 
 pub(crate) use adj_rib_out::Joining;
@@ -102,19 +104,21 @@ impl Rib {
         rejection: Option<Rejection>,
     ) {
         let (mut context, ipv4, ipv6) = self.split();
+        let ids = update.ids;
         if !update.withdrawn.is_empty() {
-            ipv4.withdraw(peer, update.withdrawn, &mut context);
+            ipv4.withdraw(peer, (update.withdrawn, ids.ipv4), &mut context);
         }
         match update.mp_withdrawn {
-            Some((Family::Ipv4, nlri)) => ipv4.withdraw(peer, nlri, &mut context),
-            Some((Family::Ipv6, nlri)) => ipv6.withdraw(peer, nlri, &mut context),
+            Some((Family::Ipv4, nlri)) => ipv4.withdraw(peer, (nlri, ids.ipv4), &mut context),
+            Some((Family::Ipv6, nlri)) => ipv6.withdraw(peer, (nlri, ids.ipv6), &mut context),
             None => {}
         }
         for reach in update.reach.iter().flatten() {
+            let nlri = (reach.nlri, ids.of(reach.family));
             if update.treat_as_withdraw.is_some() {
                 match reach.family {
-                    Family::Ipv4 => ipv4.withdraw(peer, reach.nlri, &mut context),
-                    Family::Ipv6 => ipv6.withdraw(peer, reach.nlri, &mut context),
+                    Family::Ipv4 => ipv4.withdraw(peer, nlri, &mut context),
+                    Family::Ipv6 => ipv6.withdraw(peer, nlri, &mut context),
                 }
                 continue;
             }
@@ -125,10 +129,11 @@ impl Rib {
                 next_hop,
                 rejection,
                 received: None,
+                path_id: 0,
             };
             match reach.family {
-                Family::Ipv4 => ipv4.announce(peer, reach.nlri, said, &mut import, &mut context),
-                Family::Ipv6 => ipv6.announce(peer, reach.nlri, said, &mut import, &mut context),
+                Family::Ipv4 => ipv4.announce(peer, nlri, said, &mut import, &mut context),
+                Family::Ipv6 => ipv6.announce(peer, nlri, said, &mut import, &mut context),
             }
             context.attributes.release(attributes);
             context.next_hops.release(next_hop);
@@ -151,6 +156,7 @@ impl Rib {
             next_hop,
             rejection: None,
             received: None,
+            path_id: 0,
         };
         if let Some(key) = V4::from_net(prefix) {
             ipv4.announce_key(LOCAL, key, said, &mut context);
@@ -194,6 +200,14 @@ impl Rib {
         ipv4.refilter(peer, &mut import, &mut context);
         ipv6.refilter(peer, &mut import, &mut context);
         import.end(&mut context.shared());
+    }
+
+    /// A peer sends path identifiers in a family from now on.
+    pub fn use_add_path(&mut self, family: Family) {
+        match family {
+            Family::Ipv4 => self.ipv4.use_add_path(),
+            Family::Ipv6 => self.ipv6.use_add_path(),
+        }
     }
 
     pub fn counts(&self, peer: u16, family: Family) -> Counts {
@@ -292,11 +306,12 @@ impl Rib {
         } else {
             Vec::new()
         };
-        let describe = |(path, lost): &(table::Path, Option<&'static str>)| {
+        let describe = |(path_id, path, lost): &ranking::Ranked| {
             let block = self.attributes.octets(path.attributes);
             let hop = self.next_hops.get(path.next_hop);
             let standing = lost.map_or(PathStanding::Best, PathStanding::Lost);
             let mut info = describe(path, block, hop, standing, names);
+            info.path_id = (*path_id != 0).then_some(*path_id);
             if path.rejection == Some(Rejection::ImportFilter)
                 && let Some((filter, mut judge)) = import(path.peer)
             {
@@ -377,6 +392,7 @@ fn describe(
             .collect(),
         stale: path.stale,
         standing,
+        path_id: None,
         rule: None,
     }
 }

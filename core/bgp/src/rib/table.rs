@@ -4,7 +4,7 @@
 //! keeps out stay in the list, flagged, so that they can be shown and let in later.
 
 use super::attributes::{Attributes, NextHops};
-use super::decision::{self, Candidate, Origin, Reason};
+use super::decision::{self, Candidate, Origin};
 use super::index::{Index, hash_words};
 use super::log::{Before, Log};
 use crate::wire::nlri::Key;
@@ -24,23 +24,9 @@ pub(crate) enum Rejection {
     OriginatorIdLoop = 3,
     ClusterListLoop = 4,
     OwnNextHop = 5,
-    RouteLeak = 6,
-    NoImportPolicy = 7,
 }
 
 impl Rejection {
-    /// What the configuration says now may let the path in.
-    pub fn may_pass(self) -> bool {
-        match self {
-            Rejection::ImportFilter | Rejection::NoImportPolicy => true,
-            Rejection::AsPathLoop
-            | Rejection::OriginatorIdLoop
-            | Rejection::ClusterListLoop
-            | Rejection::OwnNextHop
-            | Rejection::RouteLeak => false,
-        }
-    }
-
     /// The stable name.
     pub fn name(self) -> &'static str {
         match self {
@@ -49,8 +35,6 @@ impl Rejection {
             Rejection::OriginatorIdLoop => "originator-id-loop",
             Rejection::ClusterListLoop => "cluster-list-loop",
             Rejection::OwnNextHop => "own-next-hop",
-            Rejection::RouteLeak => "route-leak",
-            Rejection::NoImportPolicy => "no-import-policy",
         }
     }
 }
@@ -74,6 +58,17 @@ pub(crate) struct Announcement {
     pub rejection: Option<Rejection>,
     /// Attributes and next hop as the peer said them, where the import filter changed them.
     pub received: Option<(u32, u32)>,
+    /// The peer's path identifier (RFC 7911 §3); 0 without add-path.
+    pub path_id: u32,
+}
+
+/// What only add-path needs to know of a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The identifier that the peer gave it.
+    pub id: u32,
+    /// Another one after each change of the path; never 0.
+    pub stamp: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -102,10 +97,13 @@ pub(crate) struct Table<K> {
     /// By number of the path, [`Announcement::received`] or [`NOT_CHANGED`], so that another filter
     /// can be applied; as long as no filter changes anything, empty.
     received: Vec<(u32, u32)>,
+    /// By number of the path; only kept once [`Table::use_add_path`] was called.
+    marks: Option<Vec<Mark>>,
+    stamp: u32,
     pub log: Log,
     seed: u64,
-    /// Also log when only the set of equally good paths changes.
-    pub multipath: bool,
+    /// Also log when only paths other than the best one change: for multipath and for add-path.
+    all_changes: bool,
 }
 
 /// The parts of the RIB that decisions look at.
@@ -124,7 +122,7 @@ pub(crate) struct Sight<'a> {
 }
 
 impl<K: Key> Table<K> {
-    pub fn new(seed: u64, multipath: bool) -> Self {
+    pub fn new(seed: u64, all_changes: bool) -> Self {
         Table {
             index: Index::new(),
             nets: Vec::new(),
@@ -132,9 +130,47 @@ impl<K: Key> Table<K> {
             paths: Vec::new(),
             free_path: NONE,
             received: Vec::new(),
+            marks: None,
+            stamp: 1,
             log: Log::default(),
             seed,
-            multipath,
+            all_changes,
+        }
+    }
+
+    /// From now on peers may have several paths in a net, and other paths than the best one are
+    /// told. Costs eight octets a path.
+    pub fn use_add_path(&mut self) {
+        self.all_changes = true;
+        let mark = Mark { id: 0, stamp: 1 };
+        let paths = self.paths.len();
+        self.marks.get_or_insert_with(|| vec![mark; paths]);
+    }
+
+    /// Whether a peer may have several paths in a net.
+    pub fn has_add_path(&self) -> bool {
+        self.marks.is_some()
+    }
+
+    /// The mark of a path by its number.
+    pub fn mark(&self, path: u32) -> Mark {
+        let marks = self.marks.as_deref().unwrap_or_default();
+        marks.get(path as usize).copied().unwrap_or_default()
+    }
+
+    /// Notes that a path is new or not what it was.
+    #[inline]
+    fn note_change(&mut self, path: u32, id: u32) {
+        if let Some(marks) = &mut self.marks {
+            self.stamp = self.stamp.wrapping_add(1).max(1);
+            let mark = Mark {
+                id,
+                stamp: self.stamp,
+            };
+            match marks.get_mut(path as usize) {
+                Some(old) => *old = mark,
+                None => marks.push(mark),
+            }
         }
     }
 
@@ -219,6 +255,18 @@ impl<K: Key> Table<K> {
         })
     }
 
+    /// All paths of a net with their numbers, the best one first.
+    pub fn numbered(&self, net: u32) -> impl Iterator<Item = (u32, &Path)> {
+        let mut at = self.nets[net as usize].first;
+        std::iter::from_fn(move || {
+            let number = at;
+            let path = self.paths.get(number as usize)?;
+            at = path.next;
+            Some((number, path))
+        })
+    }
+
+    /// A path of this peer, the first of several.
     pub fn path_of(&self, net: u32, peer: u16) -> Option<&Path> {
         self.paths(net).find(|path| path.peer == peer)
     }
@@ -233,7 +281,7 @@ impl<K: Key> Table<K> {
             .map(|(id, _)| id as u32)
     }
 
-    /// Puts a peer's path in place. Returns the net when the peer had no path in it before.
+    /// Puts a peer's path in place. Returns the net when the peer had no such path in it before.
     pub fn announce(
         &mut self,
         (hash, key): (u32, K),
@@ -258,6 +306,7 @@ impl<K: Key> Table<K> {
             shared.attributes.keep(said.attributes);
             shared.next_hops.keep(said.next_hop);
             let at = self.add_path(path);
+            self.note_change(at, said.path_id);
             self.keep_received(at, said.received, shared);
             let net = &mut self.nets[id as usize];
             net.first = at;
@@ -267,7 +316,7 @@ impl<K: Key> Table<K> {
             return Some(id);
         }
         let old_best = self.best(id).copied();
-        let old = self.locate(id, peer);
+        let old = self.locate(id, peer, said.path_id);
         shared.attributes.keep(said.attributes);
         shared.next_hops.keep(said.next_hop);
         counted.rejected += i32::from(said.rejection.is_some());
@@ -288,10 +337,12 @@ impl<K: Key> Table<K> {
             if same {
                 return None;
             }
+            self.note_change(at, said.path_id);
         } else {
             counted.held += 1;
             let next = std::mem::replace(&mut self.nets[id as usize].first, NONE);
             let at = self.add_path(Path { next, ..path });
+            self.note_change(at, said.path_id);
             self.keep_received(at, said.received, shared);
             self.nets[id as usize].first = at;
         }
@@ -303,13 +354,19 @@ impl<K: Key> Table<K> {
     pub fn withdraw(
         &mut self,
         id: u32,
-        peer: u16,
+        (peer, path_id): (u16, u32),
         shared: &mut Shared<'_>,
         counted: &mut Counted,
     ) -> bool {
-        let Some(at) = self.locate(id, peer) else {
+        let Some(at) = self.locate(id, peer, path_id) else {
             return false;
         };
+        self.remove(id, at, shared, counted);
+        true
+    }
+
+    /// Takes a path away by its number.
+    pub fn remove(&mut self, id: u32, at: u32, shared: &mut Shared<'_>, counted: &mut Counted) {
         let old_best = self.best(id).copied();
         let gone = self.paths[at as usize];
         self.keep_received(at, None, shared);
@@ -322,13 +379,16 @@ impl<K: Key> Table<K> {
         self.choose(id, old_best, shared);
         shared.attributes.release(gone.attributes);
         shared.next_hops.release(gone.next_hop);
-        true
+    }
+
+    /// A path by its number.
+    pub fn path(&self, at: u32) -> &Path {
+        &self.paths[at as usize]
     }
 
     /// Marks a peer's path as stale (RFC 4724 §4.2).
-    pub fn mark_stale(&mut self, id: u32, peer: u16, counted: &mut Counted) {
-        if let Some(at) = self.locate(id, peer) {
-            let path = &mut self.paths[at as usize];
+    pub fn mark_stale(&mut self, path: u32, counted: &mut Counted) {
+        if let Some(path) = self.paths.get_mut(path as usize) {
             counted.stale += i32::from(!path.stale);
             path.stale = true;
         }
@@ -338,14 +398,11 @@ impl<K: Key> Table<K> {
     pub fn judge(
         &mut self,
         id: u32,
-        peer: u16,
+        at: u32,
         said: Announcement,
         shared: &mut Shared<'_>,
         counted: &mut Counted,
     ) {
-        let Some(at) = self.locate(id, peer) else {
-            return;
-        };
         let old_best = self.best(id).copied();
         let was = self.paths[at as usize];
         let is = Path {
@@ -359,6 +416,7 @@ impl<K: Key> Table<K> {
         self.paths[at as usize] = is;
         counted.rejected += i32::from(is.rejection.is_some()) - i32::from(was.rejection.is_some());
         if was != is {
+            self.note_change(at, self.mark(at).id);
             self.choose(id, old_best, shared);
         }
         self.keep_received(at, said.received, shared);
@@ -367,19 +425,19 @@ impl<K: Key> Table<K> {
     }
 
     /// What a peer said of a net, before the import filter.
-    pub fn said(&self, id: u32, peer: u16) -> Option<Announcement> {
-        let at = self.locate(id, peer)?;
+    pub fn said(&self, at: u32) -> Announcement {
         let path = &self.paths[at as usize];
         let received = self.received.get(at as usize).copied();
         let (attributes, next_hop) = received
             .filter(|received| *received != NOT_CHANGED)
             .unwrap_or((path.attributes, path.next_hop));
-        Some(Announcement {
+        Announcement {
             attributes,
             next_hop,
             rejection: path.rejection,
             received: None,
-        })
+            path_id: self.mark(at).id,
+        }
     }
 
     /// Keeps what a path was before the import filter, or forgets it.
@@ -408,10 +466,11 @@ impl<K: Key> Table<K> {
         }
     }
 
-    fn locate(&self, id: u32, peer: u16) -> Option<u32> {
+    /// The number of the path that a peer has in a net under an identifier.
+    pub fn locate(&self, id: u32, peer: u16, path_id: u32) -> Option<u32> {
         let mut at = self.nets[id as usize].first;
         while let Some(path) = self.paths.get(at as usize) {
-            if path.peer == peer {
+            if path.peer == peer && (self.marks.is_none() || self.mark(at).id == path_id) {
                 return Some(at);
             }
             at = path.next;
@@ -443,7 +502,8 @@ impl<K: Key> Table<K> {
                 ids.push(at);
                 let record = shared.attributes.record(path.attributes);
                 let origin = &shared.origins[usize::from(path.peer)];
-                candidates.push(Candidate { record, origin });
+                let id = self.mark(at).id;
+                candidates.push(Candidate { record, origin, id });
             }
             at = path.next;
         }
@@ -458,7 +518,7 @@ impl<K: Key> Table<K> {
         }
         let shape = |path: &Path| (path.attributes, path.next_hop, path.peer);
         let best_changed = old_best.as_ref().map(shape) != self.best(id).map(shape);
-        if best_changed || (self.multipath && several) {
+        if best_changed || (self.all_changes && several) {
             let before = old_best.map_or(Before::Nothing, |path| Before::Peer(path.peer));
             self.log
                 .note(id, &mut self.nets[id as usize].seq, before, best_changed);
@@ -506,46 +566,5 @@ impl<K: Key> Table<K> {
             },
             cursors,
         );
-    }
-
-    /// For each path of a net, best first, why it lost; rejected ones give their rejection.
-    pub fn explain(&self, id: u32, sight: Sight<'_>) -> Vec<(Path, Option<&'static str>)> {
-        let paths: Vec<Path> = self.paths(id).copied().collect();
-        let counted: Vec<&Path> = paths.iter().filter(|p| p.rejection.is_none()).collect();
-        let reasons = self.reasons(&counted, sight);
-        let mut reasons = reasons.into_iter();
-        paths
-            .iter()
-            .map(|path| match path.rejection {
-                Some(rejection) => (*path, Some(rejection.name())),
-                None => (*path, reasons.next().flatten().map(Reason::name)),
-            })
-            .collect()
-    }
-
-    /// The best path and those that only lost to it by the tie-breaks.
-    pub fn equally_good(&self, id: u32, sight: Sight<'_>) -> Vec<Path> {
-        let counted: Vec<&Path> = self.paths(id).filter(|p| p.rejection.is_none()).collect();
-        if counted.len() < 2 {
-            return counted.into_iter().copied().collect();
-        }
-        let reasons = self.reasons(&counted, sight);
-        counted
-            .iter()
-            .zip(reasons)
-            .filter(|(_, reason)| reason.is_none_or(Reason::is_tie_break))
-            .map(|(path, _)| **path)
-            .collect()
-    }
-
-    fn reasons(&self, counted: &[&Path], sight: Sight<'_>) -> Vec<Option<Reason>> {
-        let candidates: Vec<Candidate<'_>> = counted
-            .iter()
-            .map(|path| Candidate {
-                record: sight.attributes.record(path.attributes),
-                origin: &sight.origins[usize::from(path.peer)],
-            })
-            .collect();
-        decision::decide(&candidates)
     }
 }

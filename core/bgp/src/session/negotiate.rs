@@ -1,9 +1,10 @@
 //! What our OPEN offers, and what both OPENs agree on.
 
+use crate::wire::nlri::Ids;
 use crate::wire::notification::{Notification, code, open_error};
-use crate::wire::open::{Capabilities, Open, Restart};
+use crate::wire::open::{AddPathMode, Capabilities, Open, Restart};
 use crate::wire::{MAX_EXTENDED, MAX_MESSAGE};
-use crate::{Family, PeerConfig, Role};
+use crate::{AddPath, Family, PeerConfig};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -19,12 +20,6 @@ pub(crate) struct Proposal<'a> {
 }
 
 impl Proposal<'_> {
-    /// What we are to the neighbour, if that is of another AS.
-    fn role(&self) -> Option<Role> {
-        let ebgp = self.config.remote_as.0 != self.local_as;
-        self.config.role.filter(|_| ebgp)
-    }
-
     pub fn open(&self) -> Open {
         let families = self.config.families.clone();
         let restart = self.config.graceful_restart.map(|restart| Restart {
@@ -36,6 +31,10 @@ impl Proposal<'_> {
                 .map(|family| (*family, self.forwarding))
                 .collect(),
         });
+        let AddPath { receive, send, .. } = self.config.add_path;
+        let mode = AddPathMode { receive, send };
+        let add_path = families.iter().map(|family| (*family, mode));
+        let add_path = add_path.filter(|_| receive || send).collect();
         Open {
             asn: self.local_as,
             hold_time_s: self.config.hold_time.as_secs().min(65535) as u16,
@@ -48,8 +47,7 @@ impl Proposal<'_> {
                 extended_messages: true,
                 as4: Some(self.local_as),
                 restart,
-                role: self.role().map(Role::code),
-                strict_bfd: self.config.bfd.is_some_and(|bfd| bfd.strict.is_some()),
+                add_path,
             },
         }
     }
@@ -69,10 +67,12 @@ pub(crate) struct Negotiated {
     pub max_message: usize,
     pub hold_time: Duration,
     pub keepalive: Duration,
+    /// Where the peer sends path identifiers (RFC 7911).
+    pub ids_in: Ids,
+    /// Where we do.
+    pub ids_out: Ids,
     /// The peer's graceful restart capability, when both have it.
     pub restart: Option<Restart>,
-    /// What we are to the neighbour (RFC 9234).
-    pub role: Option<Role>,
 }
 
 impl Negotiated {
@@ -80,17 +80,6 @@ impl Negotiated {
     pub fn outlives_notification(&self) -> bool {
         self.restart.as_ref().is_some_and(|r| r.notification)
     }
-}
-
-/// RFC 9234 §4.2.
-fn check_role(proposal: &Proposal<'_>, theirs: &Open) -> Result<(), Notification> {
-    let fits = match (proposal.role(), theirs.capabilities.role) {
-        (None, _) => true,
-        (Some(_), None) => !proposal.config.role_strict,
-        (Some(ours), Some(code)) => ours.counterpart().code() == code,
-    };
-    let mismatch = || Notification::new(code::OPEN, open_error::ROLE_MISMATCH);
-    fits.then_some(()).ok_or_else(mismatch)
 }
 
 /// How often we send KEEPALIVE, with this negotiated hold time (RFC 4271 §4.4).
@@ -112,7 +101,6 @@ pub(crate) fn negotiate(
     if !ebgp && theirs.id == proposal.router_id {
         return Err(Notification::new(code::OPEN, open_error::BAD_IDENTIFIER));
     }
-    check_role(proposal, theirs)?;
     let ours = proposal.open().capabilities;
     let capabilities = &theirs.capabilities;
     let families: Vec<Family> = ours
@@ -134,6 +122,15 @@ pub(crate) fn negotiate(
     }
     let hold = Duration::from_secs(u64::from(theirs.hold_time_s)).min(config.hold_time);
     let keepalive = keepalive_interval(config, hold);
+    let (mut ids_in, mut ids_out) = (Ids::default(), Ids::default());
+    for (family, mode) in &capabilities.add_path {
+        if mode.send && config.add_path.receive {
+            ids_in.set(*family);
+        }
+        if mode.receive && config.add_path.send {
+            ids_out.set(*family);
+        }
+    }
     let extended = ours.extended_messages && capabilities.extended_messages;
     Ok(Negotiated {
         families,
@@ -146,7 +143,8 @@ pub(crate) fn negotiate(
         max_message: if extended { MAX_EXTENDED } else { MAX_MESSAGE },
         hold_time: hold,
         keepalive,
-        role: proposal.role(),
+        ids_in,
+        ids_out,
         restart: capabilities
             .restart
             .clone()
@@ -215,31 +213,27 @@ mod tests {
         assert!(agreed.hold_time.is_zero() && agreed.keepalive.is_zero());
     }
 
+    /// Who sends and who receives must fit (RFC 7911 §4).
     #[test]
-    fn roles() {
-        let with = |ours, strict, theirs| {
-            check(|open, config| {
-                (config.role, config.role_strict) = (ours, strict);
-                open.capabilities.role = theirs;
+    fn add_path() {
+        let agreed = |theirs: [bool; 2], ours: [bool; 2]| {
+            let agreed = check(|open, config| {
+                let mode = AddPathMode {
+                    receive: theirs[0],
+                    send: theirs[1],
+                };
+                open.capabilities.add_path = vec![(Family::Ipv4, mode)];
+                config.add_path.receive = ours[0];
+                config.add_path.send = ours[1];
             })
+            .expect("agrees");
+            assert!(!agreed.ids_in.ipv6 && !agreed.ids_out.ipv6, "not offered");
+            (agreed.ids_in.ipv4, agreed.ids_out.ipv4)
         };
-        let provider = Some(Role::Provider);
-        let agreed = with(provider, true, Some(3)).expect("a customer");
-        assert_eq!(agreed.role, provider);
-        // What it does not say is not held against it, unless strict.
-        assert_eq!(with(provider, false, None).expect("none").role, provider);
-        assert_eq!(with(provider, true, None).expect_err("strict"), (2, 11));
-        for wrong in [0, 1, 2, 4, 9, crate::wire::open::NO_ROLE] {
-            let refused = with(provider, false, Some(wrong));
-            assert_eq!(refused.expect_err("no customer"), (2, 11));
-        }
-        // Without a role of ours theirs does not matter, nor within an AS.
-        assert_eq!(with(None, false, Some(0)).expect("any").role, None);
-        let ibgp = check(|open, config| {
-            (config.role, config.role_strict) = (provider, true);
-            (open.asn, config.remote_as) = (64512, 64512.into());
-        });
-        assert_eq!(ibgp.expect("no roles here").role, None);
+        assert_eq!(agreed([true, true], [true, true]), (true, true));
+        assert_eq!(agreed([true, false], [true, false]), (false, false));
+        assert_eq!(agreed([true, false], [false, true]), (false, true));
+        assert_eq!(agreed([false, true], [true, false]), (true, false));
     }
 
     #[test]

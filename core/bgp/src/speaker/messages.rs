@@ -1,20 +1,18 @@
 //! What each message does in each state.
 
 use super::Speaker;
-use crate::filter::{Action, Filter, Interfaces};
 use crate::rib::decision::Origin;
 use crate::rib::export::Policy;
 use crate::rib::table::Rejection;
 use crate::rib::{Importer, Joining};
-use crate::role::Receipt;
 use crate::session::{Negotiated, Peer, Stage, Survivor, negotiate, survivor};
-use crate::wire::attribute::{self, flag, kind};
+use crate::wire::attribute::{self, kind};
 use crate::wire::notification::{Notification, cease, code, fsm};
 use crate::wire::open::Open;
 use crate::wire::refresh::{self, Step};
 use crate::wire::update::{self, Context, Update};
 use crate::wire::{self, Kind, MAX_MESSAGE, Message};
-use crate::{ConnId, Family, Now, PeerConfig, Role};
+use crate::{ConnId, Family, Now};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -85,11 +83,7 @@ impl Speaker {
                 }
                 Err(why) => self.fail(peer, conn, why, now),
             },
-            (Kind::Keepalive, Stage::OpenConfirm) => {
-                if Speaker::is_confirmed(peer, conn) {
-                    self.established(peer, conn);
-                }
-            }
+            (Kind::Keepalive, Stage::OpenConfirm) => self.established(peer, conn),
             (Kind::Notification, _) => {
                 let why = Notification::decode(message.body);
                 self.notified(peer, conn, &why, now);
@@ -125,11 +119,11 @@ impl Speaker {
             return;
         };
         connection.stage = Stage::OpenConfirm;
+        let interval = agreed.keepalive;
+        connection.keepalive_at =
+            (!interval.is_zero()).then(|| now.mono + self.random.jitter(interval));
         connection.agreed = Some(agreed);
-        match self.must_wait(peer, now) {
-            Some(waiting) => Speaker::wait_for_path(peer, conn, waiting),
-            None => self.confirm(peer, conn, now),
-        }
+        self.say(peer, conn, wire::keepalive(), now);
     }
 
     /// Resolves a collision of `conn` with what is there; false when `conn` had to go.
@@ -165,7 +159,7 @@ impl Speaker {
     }
 
     /// The session is up.
-    pub(super) fn established(&mut self, peer: &mut Peer, conn: ConnId) {
+    fn established(&mut self, peer: &mut Peer, conn: ConnId) {
         for other in peer.connections.iter().map(|c| c.id).collect::<Vec<_>>() {
             if other != conn {
                 self.hang_up(
@@ -197,6 +191,9 @@ impl Speaker {
         );
         self.session_began(peer, &agreed);
         for family in &agreed.families {
+            if agreed.ids_in.of(*family) {
+                self.rib.use_add_path(*family);
+            }
             let policy = self.policy(peer, &agreed, *family, local.ip().to_canonical());
             let joining = Joining {
                 peer: peer.number,
@@ -222,12 +219,15 @@ impl Speaker {
             local_as: self.local_as(peer),
             as4: agreed.as4,
             max_message: agreed.max_message,
+            add_paths: agreed.ids_out.of(family).then(|| {
+                let limit = peer.config.add_path.limit;
+                limit.unwrap_or(u32::MAX)
+            }),
             own_address: Some(local)
                 .filter(fits)
                 .or(peer.config.own_next_hop.filter(fits)),
             next_hop: peer.config.next_hop,
-            role: agreed.role,
-            filter: export_filter(&peer.config, agreed.ebgp),
+            filter: peer.config.export.clone(),
             interfaces: peer
                 .config
                 .export
@@ -239,10 +239,11 @@ impl Speaker {
     fn update(&mut self, peer: &mut Peer, conn: ConnId, body: &[u8], now: Now) {
         peer.counters.updates_in += 1;
         let Some(agreed) = peer.session() else { return };
-        let (ebgp, role, remote_as) = (agreed.ebgp, agreed.role, agreed.remote_as);
+        let ebgp = agreed.ebgp;
         let context = Context {
             as4: agreed.as4,
             ebgp,
+            ids: agreed.ids_in,
         };
         let mut block = std::mem::take(&mut self.block);
         match update::decode(body, context, &mut block) {
@@ -250,14 +251,8 @@ impl Speaker {
                 keep_families(&mut update, &agreed.families);
                 peer.counters.treated_as_withdraw += u64::from(update.treat_as_withdraw.is_some());
                 peer.counters.attributes_discarded += u64::from(update.discarded);
-                let mut rejection = self.rejection(peer, &update, &block);
-                if let Some(role) = role
-                    && rejection.is_none()
-                    && update.treat_as_withdraw.is_none()
-                {
-                    rejection = check_role(role, remote_as, &mut block);
-                }
-                let import = importer(peer, ebgp, &self.interfaces);
+                let rejection = self.rejection(peer, &update, &block);
+                let import = Importer::new(&peer.config.import, ebgp, &self.interfaces);
                 self.rib
                     .update(peer.number, &update, &block, import, rejection);
                 if let Some(family) = update.end_of_rib {
@@ -340,40 +335,6 @@ impl Speaker {
             // RFC 7313 §4: what is not sent again in between has gone.
             Step::Begin => self.rib.mark_stale(peer.number, family),
             Step::End => self.rib.clear(peer.number, family, true),
-        }
-    }
-}
-
-/// A peer's import filter, at work.
-pub(super) fn importer<'a>(peer: &'a Peer, ebgp: bool, interfaces: &'a Interfaces) -> Importer<'a> {
-    let lacking = ebgp && peer.config.lacks_import_policy;
-    Importer::new(&peer.config.import, ebgp, interfaces).unless_lacking(lacking)
-}
-
-/// Without a filter that there should be, an eBGP peer is told nothing (RFC 8212 §2).
-fn export_filter(config: &PeerConfig, ebgp: bool) -> Filter {
-    if ebgp && config.lacks_export_policy {
-        return Filter {
-            rules: Vec::new(),
-            otherwise: Action::Reject,
-        };
-    }
-    config.export.clone()
-}
-
-/// A route that must not have come this way is kept out; one that may go no further than to
-/// customers is marked so (RFC 9234 §5).
-fn check_role(role: Role, remote_as: u32, block: &mut Vec<u8>) -> Option<Rejection> {
-    let said = attribute::find(block, kind::ONLY_TO_CUSTOMER);
-    let said = said.and_then(|value| attribute::numbers(value).next());
-    match role.receive(said, remote_as) {
-        Receipt::Keep => None,
-        Receipt::Leak => Some(Rejection::RouteLeak),
-        Receipt::Mark => {
-            let flags = flag::OPTIONAL | flag::TRANSITIVE;
-            let value = remote_as.to_be_bytes();
-            attribute::insert(block, flags, kind::ONLY_TO_CUSTOMER, &value);
-            None
         }
     }
 }

@@ -48,7 +48,11 @@ fn describe(message: &[u8], ebgp: bool) -> String {
         }
         Kind::Update => {
             let mut block = Vec::new();
-            let context = Context { as4: true, ebgp };
+            let context = Context {
+                as4: true,
+                ebgp,
+                ids: nlri::Ids::default(),
+            };
             let update = update::decode(cut.body, context, &mut block).expect("valid");
             assert_eq!((update.treat_as_withdraw, update.discarded), (None, 0));
             if let Some(family) = update.end_of_rib {

@@ -148,6 +148,71 @@ impl V6 {
     }
 }
 
+/// In which families a peer's prefixes come with path identifiers (RFC 7911 §3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ids {
+    pub ipv4: bool,
+    pub ipv6: bool,
+}
+
+impl Ids {
+    pub fn of(self, family: Family) -> bool {
+        match family {
+            Family::Ipv4 => self.ipv4,
+            Family::Ipv6 => self.ipv6,
+        }
+    }
+
+    pub fn set(&mut self, family: Family) {
+        match family {
+            Family::Ipv4 => self.ipv4 = true,
+            Family::Ipv6 => self.ipv6 = true,
+        }
+    }
+}
+
+/// Octets of a prefix with its path identifier, if it has one.
+#[inline]
+pub(crate) fn octets<K: Key>(id: Option<u32>, key: K) -> usize {
+    usize::from(id.is_some()) * 4 + 1 + usize::from(key.length()).div_ceil(8)
+}
+
+/// Appends a prefix after its path identifier, if it has one.
+#[inline]
+pub(crate) fn put<K: Key>(out: &mut Vec<u8>, id: Option<u32>, key: K) {
+    if let Some(id) = id {
+        out.extend_from_slice(&id.to_be_bytes());
+    }
+    key.encode(out);
+}
+
+/// As [`is_valid`], each prefix after a path identifier if `ids`.
+pub(crate) fn is_valid_with<K: Key>(field: &[u8], ids: bool) -> bool {
+    if !ids {
+        return is_valid::<K>(field);
+    }
+    let mut rest = field;
+    while let [_, _, _, _, len, tail @ ..] = rest {
+        let n = usize::from(*len).div_ceil(8);
+        if *len > K::BITS || tail.len() < n {
+            return false;
+        }
+        rest = &tail[n..];
+    }
+    rest.is_empty()
+}
+
+/// As [`decode`], for prefixes with path identifiers.
+pub(crate) fn decode_with_ids<K: Key>(field: &[u8], out: &mut Vec<K>, ids: &mut Vec<u32>) {
+    let mut rest = field;
+    while let [a, b, c, d, len, tail @ ..] = rest {
+        let n = usize::from(*len).div_ceil(8).min(tail.len());
+        ids.push(u32::from_be_bytes([*a, *b, *c, *d]));
+        out.push(K::from_wire(*len, &tail[..n]));
+        rest = &tail[n..];
+    }
+}
+
 /// True when `field` is a run of whole prefixes with legal lengths.
 pub(crate) fn is_valid<K: Key>(mut field: &[u8]) -> bool {
     while let [len, rest @ ..] = field {
@@ -182,6 +247,29 @@ mod tests {
         assert!(!is_valid::<V4>(&[24, 1, 2]));
         assert!(is_valid::<V6>(&[33, 1, 2, 3, 4, 5]));
         assert!(!is_valid::<V6>(&[129; 20]));
+    }
+
+    #[test]
+    fn path_identifiers() {
+        let field = [0, 0, 0, 7, 24, 10, 0, 1, 0xff, 0, 0, 1, 0];
+        assert!(is_valid_with::<V4>(&field, true));
+        // The control: without identifiers the same octets are no prefixes.
+        assert!(!is_valid_with::<V4>(&field, false));
+        for short in [1, 3, 4, 5, 7, 11, 12] {
+            assert!(!is_valid_with::<V4>(&field[..short], true), "{short}");
+        }
+        assert!(!is_valid_with::<V4>(&[0, 0, 0, 7, 33, 1, 2, 3, 4, 5], true));
+        let (mut keys, mut ids) = (Vec::<V4>::new(), Vec::new());
+        decode_with_ids(&field, &mut keys, &mut ids);
+        assert_eq!(ids, [7, 0xff00_0001]);
+        assert_eq!(keys[0].to_net().to_string(), "10.0.1.0/24");
+        let mut back = Vec::new();
+        for (key, id) in keys.iter().zip(ids) {
+            let before = back.len();
+            put(&mut back, Some(id), *key);
+            assert_eq!(back.len() - before, octets(Some(id), *key));
+        }
+        assert_eq!(back, field);
     }
 
     #[test]

@@ -34,6 +34,15 @@ pub(crate) struct Restart {
     pub families: Vec<(Family, bool)>,
 }
 
+/// What a speaker says of add-path in one family (RFC 7911 §4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AddPathMode {
+    /// It takes several paths of a prefix.
+    pub receive: bool,
+    /// It may send several.
+    pub send: bool,
+}
+
 /// What a speaker says it can do. Unknown capabilities are passed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Capabilities {
@@ -45,14 +54,8 @@ pub(crate) struct Capabilities {
     pub extended_messages: bool,
     pub as4: Option<u32>,
     pub restart: Option<Restart>,
-    /// RFC 9234 §4.1; [`NO_ROLE`] for several that differ.
-    pub role: Option<u8>,
-    /// BFD strict mode (draft-ietf-idr-bgp-bfd-strict-mode).
-    pub strict_bfd: bool,
+    pub add_path: Vec<(Family, AddPathMode)>,
 }
-
-/// Of a peer that says more than one role: it fits none.
-pub(crate) const NO_ROLE: u8 = 255;
 
 /// An OPEN.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,9 +141,6 @@ impl Capabilities {
         if self.extended_messages {
             out.extend_from_slice(&[6, 0]);
         }
-        if let Some(role) = self.role {
-            out.extend_from_slice(&[9, 1, role]);
-        }
         if let Some(restart) = &self.restart {
             out.extend_from_slice(&[64, 2 + 4 * restart.families.len() as u8]);
             let flags = u16::from(restart.restarting) << 15 | u16::from(restart.notification) << 14;
@@ -154,11 +154,15 @@ impl Capabilities {
             out.extend_from_slice(&[65, 4]);
             out.extend_from_slice(&asn.to_be_bytes());
         }
+        if !self.add_path.is_empty() {
+            out.extend_from_slice(&[69, 4 * self.add_path.len() as u8]);
+            for (family, mode) in &self.add_path {
+                out.extend_from_slice(&afi(*family).to_be_bytes());
+                out.extend_from_slice(&[1, u8::from(mode.receive) | u8::from(mode.send) << 1]);
+            }
+        }
         if self.enhanced_refresh {
             out.extend_from_slice(&[70, 0]);
-        }
-        if self.strict_bfd {
-            out.extend_from_slice(&[74, 0]);
         }
         out
     }
@@ -182,13 +186,6 @@ impl Capabilities {
             }
             2 => self.route_refresh = true,
             6 => self.extended_messages = true,
-            9 => {
-                let &[role] = value else {
-                    return Err(malformed());
-                };
-                let other = self.role.is_some_and(|said| said != role);
-                self.role = Some(if other { NO_ROLE } else { role });
-            }
             64 => self.restart = Some(restart(value).ok_or_else(malformed)?),
             65 => {
                 let asn = be32(value, 0)
@@ -196,8 +193,8 @@ impl Capabilities {
                     .ok_or_else(malformed)?;
                 self.as4 = Some(asn);
             }
+            69 => self.add_path = add_path(value).ok_or_else(malformed)?,
             70 => self.enhanced_refresh = true,
-            74 => self.strict_bfd = true,
             // RFC 5492 §3: a capability that is not known is ignored.
             _ => {}
         }
@@ -226,6 +223,25 @@ fn restart(value: &[u8]) -> Option<Restart> {
         time_s: head & 0x0fff,
         families,
     })
+}
+
+/// RFC 7911 §4: an entry with another mode is ignored; of several for a family the first counts.
+fn add_path(value: &[u8]) -> Option<Vec<(Family, AddPathMode)>> {
+    let (entries, rest) = value.as_chunks::<4>();
+    let mut list: Vec<(Family, AddPathMode)> = Vec::new();
+    for [a, b, safi, mode] in entries {
+        let known = family(u16::from_be_bytes([*a, *b]), *safi);
+        if let (Some(family), 1..=3) = (known, mode)
+            && list.iter().all(|(seen, _)| *seen != family)
+        {
+            let mode = AddPathMode {
+                receive: mode & 1 != 0,
+                send: mode & 2 != 0,
+            };
+            list.push((family, mode));
+        }
+    }
+    rest.is_empty().then_some(list)
 }
 
 /// Optional parameters, from their length octet on, in the plain and the extended form.
@@ -285,15 +301,29 @@ mod tests {
                 route_refresh: true,
                 enhanced_refresh: true,
                 extended_messages: true,
-                strict_bfd: true,
                 as4: Some(4_200_000_000),
-                role: Some(3),
                 restart: Some(Restart {
                     restarting: true,
                     notification: true,
                     time_s: 120,
                     families: vec![(Family::Ipv4, true), (Family::Ipv6, false)],
                 }),
+                add_path: vec![
+                    (
+                        Family::Ipv4,
+                        AddPathMode {
+                            receive: true,
+                            send: false,
+                        },
+                    ),
+                    (
+                        Family::Ipv6,
+                        AddPathMode {
+                            receive: true,
+                            send: true,
+                        },
+                    ),
+                ],
             },
         }
     }
@@ -310,6 +340,18 @@ mod tests {
         let open = Open::decode(&[4, 0xfd, 0xe8, 0, 90, 10, 0, 0, 1, 0]).expect("valid");
         assert_eq!(open.asn, 65000);
         assert_eq!(open.capabilities.families, vec![Family::Ipv4]);
+    }
+
+    #[test]
+    fn add_path_modes() {
+        let both = AddPathMode {
+            receive: true,
+            send: true,
+        };
+        // Mode 4 is not one; the second entry of a family is passed over.
+        let value = [0, 1, 1, 4, 0, 2, 1, 3, 0, 2, 1, 1, 0, 9, 9, 1];
+        assert_eq!(add_path(&value), Some(vec![(Family::Ipv6, both)]));
+        assert_eq!(add_path(&value[..6]), None);
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub(crate) struct Context {
     /// AS numbers have four octets.
     pub as4: bool,
     pub ebgp: bool,
+    /// The peer sends path identifiers.
+    pub ids: nlri::Ids,
 }
 
 /// Reachable prefixes of one family with their next hop.
@@ -40,6 +42,8 @@ pub(crate) struct Update<'a> {
     pub discarded: u32,
     /// End-of-RIB (RFC 4724 §2).
     pub end_of_rib: Option<Family>,
+    /// Where the prefix fields hold path identifiers.
+    pub ids: nlri::Ids,
 }
 
 fn reset(subcode: u8, data: &[u8]) -> Notification {
@@ -89,7 +93,8 @@ pub(crate) fn decode<'a>(
     let block_length = usize::from(be16(rest, 0).ok_or_else(malformed)?);
     let block = rest.get(2..2 + block_length).ok_or_else(malformed)?;
     let nlri = &rest[2 + block_length..];
-    if !nlri::is_valid::<V4>(withdrawn) || !nlri::is_valid::<V4>(nlri) {
+    let is_valid = |field: &[u8]| nlri::is_valid_with::<V4>(field, context.ids.ipv4);
+    if !is_valid(withdrawn) || !is_valid(nlri) {
         return Err(reset(update_error::INVALID_NETWORK, &[]));
     }
     let mut state = Block::new(context, attributes);
@@ -97,6 +102,7 @@ pub(crate) fn decode<'a>(
     let mut update = Update {
         withdrawn,
         mp_withdrawn: state.mp_unreach,
+        ids: context.ids,
         ..Update::default()
     };
     if body.len() == 4 {
@@ -234,7 +240,6 @@ impl<'a, 'b> Block<'a, 'b> {
             }
             kind::AS4_PATH | kind::AS4_AGGREGATOR => return self.as4(kind, value),
             kind::LARGE_COMMUNITY => fits(list_of(12), "large-community")?,
-            kind::ONLY_TO_CUSTOMER => fits(value.len() == 4, "only-to-customer")?,
             kind::ATOMIC_AGGREGATE => {}
             _ => return self.unknown(attribute),
         }
@@ -319,11 +324,7 @@ impl<'a, 'b> Block<'a, 'b> {
             (Family::Ipv6, 32) => (IpAddr::V6(global(&hop[..16])), Some(global(&hop[16..]))),
             _ => return Err(malformed()),
         };
-        let valid = match family {
-            Family::Ipv4 => nlri::is_valid::<V4>(nlri),
-            Family::Ipv6 => nlri::is_valid::<V6>(nlri),
-        };
-        if !valid {
+        if !self.is_valid(family, nlri) {
             return Err(malformed());
         }
         let link_local = link_local.filter(|a| !a.is_unspecified());
@@ -338,6 +339,14 @@ impl<'a, 'b> Block<'a, 'b> {
         Ok(())
     }
 
+    fn is_valid(&self, family: Family, field: &[u8]) -> bool {
+        let ids = self.context.ids.of(family);
+        match family {
+            Family::Ipv4 => nlri::is_valid_with::<V4>(field, ids),
+            Family::Ipv6 => nlri::is_valid_with::<V6>(field, ids),
+        }
+    }
+
     fn mp_unreach(&mut self, value: &'a [u8]) -> Result<(), Notification> {
         let malformed = || reset(update_error::OPTIONAL_ATTRIBUTE, value);
         let afi = be16(value, 0).ok_or_else(malformed)?;
@@ -346,11 +355,7 @@ impl<'a, 'b> Block<'a, 'b> {
             return Ok(());
         };
         let nlri = &value[3..];
-        let valid = match family {
-            Family::Ipv4 => nlri::is_valid::<V4>(nlri),
-            Family::Ipv6 => nlri::is_valid::<V6>(nlri),
-        };
-        if !valid {
+        if !self.is_valid(family, nlri) {
             return Err(malformed());
         }
         self.mp_unreach = Some((family, nlri));
@@ -432,8 +437,7 @@ fn flags_of(kind: u8) -> Option<u8> {
         | kind::EXTENDED_COMMUNITIES
         | kind::AS4_PATH
         | kind::AS4_AGGREGATOR
-        | kind::LARGE_COMMUNITY
-        | kind::ONLY_TO_CUSTOMER => Some(flag::OPTIONAL | flag::TRANSITIVE),
+        | kind::LARGE_COMMUNITY => Some(flag::OPTIONAL | flag::TRANSITIVE),
         _ => None,
     }
 }

@@ -5,10 +5,18 @@ use proptest::prelude::*;
 const IBGP: Context = Context {
     as4: true,
     ebgp: false,
+    ids: nlri::Ids {
+        ipv4: false,
+        ipv6: false,
+    },
 };
 const EBGP: Context = Context {
     as4: true,
     ebgp: true,
+    ids: nlri::Ids {
+        ipv4: false,
+        ipv6: false,
+    },
 };
 
 fn message(withdrawn: &[u8], block: &[u8], nlri: &[u8]) -> Vec<u8> {
@@ -235,6 +243,7 @@ fn two_octet_peers() {
     let old = Context {
         as4: false,
         ebgp: true,
+        ids: nlri::Ids::default(),
     };
     // AS_PATH 65001 23456 23456, AS4_PATH 4200000000 4200000001.
     let mut block = ORIGIN.to_vec();
@@ -341,10 +350,13 @@ proptest! {
 
     /// Any octets: a verdict, never a panic.
     #[test]
-    fn any_octets(body in prop::collection::vec(any::<u8>(), 0..200), ebgp: bool, as4: bool) {
+    fn any_octets(body in prop::collection::vec(any::<u8>(), 0..200), flags: [bool; 4]) {
+        let [ebgp, as4, ipv4, ipv6] = flags;
         let mut canonical = Vec::new();
-        let _ = decode(&body, Context { as4, ebgp }, &mut canonical);
+        let ids = nlri::Ids { ipv4, ipv6 };
+        let context = Context { as4, ebgp, ids };
+        let _ = decode(&body, context, &mut canonical);
         let block = message(&[], &body, &[]);
-        let _ = decode(&block, Context { as4, ebgp }, &mut canonical);
+        let _ = decode(&block, context, &mut canonical);
     }
 }

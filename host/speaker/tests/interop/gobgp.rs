@@ -21,13 +21,18 @@ pub const CASES: &[Case] = &[
 
 /// Starts a gobgpd at 10.9.0.2.
 fn start(lab: &Lab) {
-    let config = lab.write(
-        "gobgp.toml",
+    start_with(
+        lab,
         "[global.config]\n  as = 64512\n  router-id = \"10.9.0.2\"\n  local-address-list = [\"10.9.0.2\"]\n\
          [[neighbors]]\n  [neighbors.config]\n    neighbor-address = \"10.9.0.1\"\n    peer-as = 64512\n\
          [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      afi-safi-name = \"ipv4-unicast\"\n\
          [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      afi-safi-name = \"ipv6-unicast\"\n",
     );
+}
+
+/// Starts a gobgpd with this configuration.
+pub fn start_with(lab: &Lab, text: &str) {
+    let config = lab.write("gobgp.toml", text);
     let argv = [
         "gobgpd",
         "-f",
@@ -39,7 +44,7 @@ fn start(lab: &Lab) {
     lab.start("them", "gobgp", &argv);
 }
 
-fn gobgp(line: &str) -> String {
+pub fn gobgp(line: &str) -> String {
     let output = Command::new("ip")
         .args(["netns", "exec", "them", "gobgp"])
         .args(line.split(' '))

@@ -6,7 +6,7 @@
 //! `INTEROP_TABLE=docs/interop.md` writes the results between that file's markers; a run without
 //! it fails when the committed table has other cases.
 
-mod bfd;
+mod add_path;
 mod bird;
 mod frr;
 mod gobgp;
@@ -35,10 +35,10 @@ pub struct Case {
 
 /// Each daemon and the program that must be there.
 const PEERS: &[(&str, &str)] = &[
-    ("selvedge", "/proc/self/exe"),
     ("bird", "/usr/sbin/bird"),
     ("frr", "/usr/lib/frr/bgpd"),
     ("gobgp", "/usr/bin/gobgpd"),
+    ("openbgpd", "/usr/sbin/bgpctl"),
 ];
 
 /// All cases, in the order of the table. A new file adds its line here.
@@ -48,7 +48,7 @@ const SUITES: &[&[Case]] = &[
     gobgp::CASES,
     guarded::CASES,
     policy::CASES,
-    bfd::CASES,
+    add_path::CASES,
 ];
 
 const INSIDE: &str = "INTEROP_INSIDE";
@@ -59,17 +59,6 @@ fn main() -> ExitCode {
         && mode == "speaker"
     {
         return match speaker::main_run(Path::new(config)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error:#}");
-                ExitCode::FAILURE
-            }
-        };
-    }
-    if let [first, _, _, socket] = &args[..]
-        && first == "liveness"
-    {
-        return match liveness::run(&liveness::Options::new(socket.into())) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("{error:#}");
