@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod lab_cmd;
+mod liveness_cmd;
 mod node_cmd;
 mod sim_cmd;
 mod speaker_cmd;
@@ -31,6 +32,8 @@ enum Command {
     Lab(lab_cmd::LabArgs),
     /// This machine as a node of the cluster.
     Node(node_cmd::NodeArgs),
+    /// The process that drives BFD, which the node and the speaker keep.
+    Liveness(liveness_cmd::LivenessArgs),
     /// The stand-alone BGP speaker.
     Speaker(speaker_cmd::SpeakerArgs),
 }
@@ -74,6 +77,7 @@ fn own(argv: &[OsString]) -> i32 {
     let outcome = match cli.command {
         Command::Lab(args) => lab_cmd::run(args),
         Command::Node(args) => node_cmd::run(args).map(|()| 0),
+        Command::Liveness(args) => liveness_cmd::run(args).map(|()| 0),
         Command::Speaker(args) => speaker_cmd::run(args).map(|()| 0),
     };
     outcome.unwrap_or_else(|error| {

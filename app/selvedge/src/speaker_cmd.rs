@@ -8,6 +8,8 @@ use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use speaker::Query;
 
+use crate::liveness_cmd::{self, OutputForm};
+
 /// The stand-alone BGP speaker.
 #[derive(Debug, Args)]
 pub struct SpeakerArgs {
@@ -56,6 +58,12 @@ enum What {
     Neighbors,
     /// The best path of each prefix.
     Routes,
+    /// BFD sessions: states, agreed timers, why each last went down.
+    Bfd {
+        /// A table, or json.
+        #[arg(short, long, value_enum, default_value_t)]
+        output: OutputForm,
+    },
     /// All paths of a prefix, and why each won or lost.
     Explain {
         /// Such as 10.200.0.64/26.
@@ -94,6 +102,9 @@ pub fn run(args: SpeakerArgs) -> Result<()> {
         }
         Command::Show { control, what } => {
             let query = match what {
+                What::Bfd { output } => {
+                    return liveness_cmd::show(&speaker::liveness_socket(&control), output);
+                }
                 What::Neighbors => Query::Neighbors,
                 What::Routes => Query::Routes,
                 What::Explain { prefix } => Query::Explain(prefix),

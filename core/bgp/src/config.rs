@@ -1,6 +1,6 @@
 //! What a speaker is wanted to do, as a whole value.
 
-use crate::{Asn, Authentication, Family, Filter, SocketOptions};
+use crate::{Asn, Authentication, Family, Filter, Role, SocketOptions};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -110,6 +110,19 @@ impl Default for GracefulRestart {
     }
 }
 
+/// How the path to a peer is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Bfd {
+    /// Both of our intervals.
+    pub interval: Duration,
+    /// Detect Mult, not 0.
+    pub multiplier: u8,
+    /// The peer may be several hops away (RFC 5883).
+    pub multihop: bool,
+    /// Strict mode: the session is not established until the path is up, and given up when it is not after so long.
+    pub strict: Option<Duration>,
+}
+
 /// One configured peer, or the template of a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
@@ -155,6 +168,16 @@ pub struct PeerConfig {
     /// Our next hop for the family that the session does not run over; without it, routes of
     /// that family that need one are not announced.
     pub own_next_hop: Option<IpAddr>,
+    /// What we are to the neighbour (RFC 9234). eBGP only.
+    pub role: Option<Role>,
+    /// No session with a neighbour that says no role (RFC 9234 §4.2).
+    pub role_strict: bool,
+    /// No route counts, as there is no import filter and there should be one (RFC 8212 §2).
+    /// eBGP only.
+    pub lacks_import_policy: bool,
+    /// No route is told, as there is no export filter and there should be one (RFC 8212 §2).
+    /// eBGP only.
+    pub lacks_export_policy: bool,
     /// How often our own AS may be in a received AS_PATH (Calico: `numAllowedLocalASNumbers`).
     pub allow_own_as: u8,
     /// Several paths of a prefix, if spoken.
@@ -165,6 +188,8 @@ pub struct PeerConfig {
     pub import: Filter,
     /// Which routes the peer gets, after the rules of BGP itself.
     pub export: Filter,
+    /// BFD watches the path to the peer (RFC 5882 §10.2).
+    pub bfd: Option<Bfd>,
     /// More accepted prefixes than this end the session (Cease, RFC 4486 subcode 1).
     pub max_prefixes: Option<u32>,
 }
@@ -192,11 +217,16 @@ impl PeerConfig {
             authentication: Authentication::None,
             next_hop: NextHopMode::Auto,
             own_next_hop: None,
+            role: None,
+            role_strict: false,
+            lacks_import_policy: false,
+            lacks_export_policy: false,
             allow_own_as: 0,
             add_path: AddPath::default(),
             graceful_restart: Some(GracefulRestart::default()),
             import: Filter::accept_all(),
             export: Filter::accept_all(),
+            bfd: None,
             max_prefixes: None,
         }
     }

@@ -62,6 +62,21 @@ pub enum ConnId {
     Accepted(u64),
 }
 
+/// What BFD knows of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PathState {
+    /// Nothing: no session, not up yet, or turned off on purpose.
+    Unknown,
+    /// Packets go both ways.
+    Up,
+    /// It was up, and packets do not arrive any more: sessions end now.
+    Lost {
+        /// BFD shares no fate with a control plane on either side (RFC 5882 §4.3.1), so it is forwarding that is lost, and
+        /// the routes of a restarting peer go too.
+        forwarding: bool,
+    },
+}
+
 /// What happened, told by the driver.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -113,10 +128,12 @@ pub enum Input<'a> {
         /// What the peer's operator is told, or nothing: at most 255 octets (RFC 9003).
         text: &'a str,
     },
-    /// The path to this address is known to be dead (BFD): drop its sessions now.
-    PeerDown {
+    /// What BFD says of the path to an address.
+    Path {
         /// The peer's address.
         remote: std::net::IpAddr,
+        /// The path's state.
+        state: PathState,
     },
     /// End all sessions and dial no more.
     Stop {

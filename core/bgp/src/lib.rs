@@ -23,19 +23,23 @@ mod filter;
 mod input;
 mod output;
 mod rib;
+mod role;
 mod security;
 mod session;
 mod speaker;
 mod status;
 mod wire;
 
-pub use config::{AddPath, Config, GracefulRestart, NextHopMode, Origin, PeerConfig, RangeConfig};
+pub use config::{
+    AddPath, Bfd, Config, GracefulRestart, NextHopMode, Origin, PeerConfig, RangeConfig,
+};
 pub use filter::{
     Action, AsPathMatch, Community, CommunityError, CommunityKind, CommunityMatch, Filter,
     InterfaceMatch, Operation, PeerType, PrefixList, PrefixMatch, Rule, Source,
 };
-pub use input::{Asn, ConnId, Family, Input, Now};
-pub use output::{Chunk, NextHop, Output, Route, RouteChange};
+pub use input::{Asn, ConnId, Family, Input, Now, PathState};
+pub use output::{Chunk, NextHop, Output, Route, RouteChange, WatchedPath};
+pub use role::Role;
 pub use security::{Authentication, AuthenticationRefusal, ListenSecurity, Secret, SocketOptions};
 pub use speaker::Speaker;
 pub use status::{

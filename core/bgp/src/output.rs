@@ -1,6 +1,6 @@
 //! What the machine asks of its driver.
 
-use crate::{ConnId, ListenSecurity, Notice, PeerEvent, Secret, SocketOptions};
+use crate::{Bfd, ConnId, ListenSecurity, Notice, PeerConfig, PeerEvent, Secret, SocketOptions};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -48,6 +48,8 @@ pub enum Output {
         /// The end of what was being written and a NOTIFICATION, or nothing.
         last: Vec<Chunk>,
     },
+    /// BFD is to watch exactly these paths from now on, and [`crate::Input::Path`] to say what it sees.
+    WatchPaths(Vec<WatchedPath>),
     /// The chosen routes of some prefixes changed. Only if [`crate::Config::report_routes`].
     Routes(Vec<RouteChange>),
     /// A session came up, went down, or changed its state.
@@ -57,6 +59,34 @@ pub enum Output {
     /// Given once after start: each peer has sent all it has (End-of-RIB, RFC 4724 §2) or was
     /// waited for long enough. Until then, absence of a route means nothing.
     InSync,
+}
+
+/// A path that BFD watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchedPath {
+    /// The peer's address.
+    pub remote: IpAddr,
+    /// The interface's index where that is link-local, else 0.
+    pub scope: u32,
+    /// The address to send from, where one is configured.
+    pub local: Option<IpAddr>,
+    /// How.
+    pub bfd: Bfd,
+}
+
+impl WatchedPath {
+    pub(crate) fn of(config: &PeerConfig) -> Option<Self> {
+        let scope = match config.remote {
+            SocketAddr::V6(remote) => remote.scope_id(),
+            SocketAddr::V4(_) => 0,
+        };
+        Some(WatchedPath {
+            remote: config.remote.ip().to_canonical(),
+            scope,
+            local: config.source,
+            bfd: config.bfd?,
+        })
+    }
 }
 
 /// The present routes of one prefix; replaces what was said of the prefix before.

@@ -158,6 +158,9 @@ pub struct PeerStatus {
     pub stale: u32,
     /// Counters.
     pub counters: Counters,
+    /// What people should know of it although it may be up, by stable names:
+    /// `no-import-policy`, `no-export-policy` (RFC 8212).
+    pub notes: Vec<&'static str>,
 }
 
 impl PeerStatus {

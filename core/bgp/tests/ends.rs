@@ -6,7 +6,7 @@
 mod script;
 
 use bgp::{
-    Config, ConnId, GracefulRestart, Input, NoticeReason, Output, PeerConfig, PeerState,
+    Config, ConnId, GracefulRestart, Input, NoticeReason, Output, PathState, PeerConfig, PeerState,
     RangeConfig,
 };
 use script::{
@@ -106,8 +106,9 @@ fn what_is_for_good_is_said_as_a_hard_reset() {
         ),
         (
             |s| {
-                s.give(Input::PeerDown {
+                s.give(Input::Path {
                     remote: [10, 0, 0, 2].into(),
+                    state: PathState::Lost { forwarding: true },
                 })
             },
             10,

@@ -2,7 +2,7 @@
 
 mod world;
 
-use bgp::{Action, Filter, Input, Origin, PeerState, PrefixMatch, Rule};
+use bgp::{Action, Filter, Input, Origin, PathState, PeerState, PrefixMatch, Rule};
 use std::time::Duration;
 use world::{AS, World, addr, config, name, net, peer, star};
 
@@ -179,7 +179,13 @@ fn bfd_says_down() {
     });
     world.seconds(5);
     world.cut.insert((0, 1));
-    world.handle(0, Input::PeerDown { remote: addr(1) });
+    world.handle(
+        0,
+        Input::Path {
+            remote: addr(1),
+            state: PathState::Lost { forwarding: true },
+        },
+    );
     world.settle();
     assert!(!world.is_up(0, 1));
     assert!(

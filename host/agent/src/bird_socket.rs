@@ -122,6 +122,7 @@ mod tests {
             rejected: 0,
             stale: 0,
             counters: Counters::default(),
+            notes: Vec::new(),
         }
     }
 

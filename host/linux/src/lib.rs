@@ -12,6 +12,7 @@
 //! ```
 
 mod conntrack;
+mod datagram;
 mod error;
 mod events;
 mod ipip;
@@ -20,13 +21,16 @@ mod message;
 pub mod namespace;
 pub mod netlink;
 mod nft;
+mod scheduling;
 mod sysctl;
 pub mod tcp;
 pub mod veth;
 mod wire;
 
+pub use datagram::{Datagram, describe_datagrams, receive_datagram};
 pub use error::KernelError;
 pub use events::{Changes, Events};
 pub use ipip::ipip_possible;
 pub use kernel::{Applied, Kernel};
 pub use nft::NftError;
+pub use scheduling::{Priority, run_ahead};

@@ -32,6 +32,9 @@ pub struct ConfigFile {
     restarting: bool,
     #[serde(default)]
     kernel: bool,
+    /// Neighbors of other ASes without `import` or `export` give or get no routes (RFC 8212).
+    #[serde(default)]
+    require_policy: bool,
     #[serde(default)]
     neighbor: Vec<NeighborEntry>,
     #[serde(default)]
@@ -82,6 +85,10 @@ struct NeighborEntry {
     password: Option<session::Password>,
     password_file: Option<PathBuf>,
     tcp_ao: Option<session::Password>,
+    /// What we are to the neighbor (RFC 9234).
+    role: Option<session::RoleName>,
+    #[serde(default)]
+    role_strict: bool,
     next_hop: Option<NextHopName>,
     own_next_hop: Option<IpAddr>,
     allow_own_as: Option<u8>,
@@ -90,6 +97,7 @@ struct NeighborEntry {
     /// Seconds; 0 turns it off.
     graceful_restart: Option<u16>,
     stale_time: Option<u16>,
+    bfd: Option<BfdEntry>,
     max_prefixes: Option<u32>,
     import: Option<Vec<RuleEntry>>,
     export: Option<Vec<RuleEntry>>,
@@ -249,10 +257,17 @@ impl ConfigFile {
             peer.families = families.iter().map(|name| name.family()).collect();
         }
         entry.session(&what, &mut peer)?;
+        entry.roles(&what, local_as, &mut peer)?;
+        if self.require_policy && local_as != entry.remote_as {
+            peer.lacks_import_policy = entry.import.is_none();
+            peer.lacks_export_policy = entry.export.is_none();
+        }
         entry.paths(&what, &mut peer)?;
         peer.next_hop = entry.next_hop.map_or(NextHopMode::Auto, NextHopName::mode);
         peer.own_next_hop = entry.own_next_hop;
         peer.allow_own_as = entry.allow_own_as.unwrap_or(0);
+        let bfd = entry.bfd.as_ref().map(BfdEntry::bfd).transpose();
+        peer.bfd = bfd.with_context(|| format!("{what}: bfd"))?;
         peer.max_prefixes = entry.max_prefixes;
         peer.import = named
             .filter("import", &entry.import_filters, entry.import.as_deref())
@@ -276,6 +291,42 @@ fn without_text(text: &str, error: &toml::de::Error) -> anyhow::Error {
 
 fn seconds(count: u16) -> Duration {
     Duration::from_secs(u64::from(count))
+}
+
+/// How BFD watches the path to a neighbour.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BfdEntry {
+    interval_ms: Option<u32>,
+    multiplier: Option<u8>,
+    #[serde(default)]
+    multihop: bool,
+    #[serde(default)]
+    strict: bool,
+    /// Seconds that a session in strict mode waits for its path.
+    strict_hold: Option<u16>,
+}
+
+impl BfdEntry {
+    fn bfd(&self) -> Result<bgp::Bfd> {
+        let interval = self.interval_ms.unwrap_or(50);
+        ensure!(
+            (3..=60_000).contains(&interval),
+            "interval_ms is {interval}, wanted 3 to 60000"
+        );
+        let multiplier = self.multiplier.unwrap_or(3);
+        ensure!(multiplier > 0, "multiplier must not be 0");
+        ensure!(
+            self.strict || self.strict_hold.is_none(),
+            "strict_hold needs strict = true"
+        );
+        Ok(bgp::Bfd {
+            interval: Duration::from_millis(u64::from(interval)),
+            multiplier,
+            multihop: self.multihop,
+            strict: self.strict.then(|| seconds(self.strict_hold.unwrap_or(30))),
+        })
+    }
 }
 
 impl FamilyName {
@@ -442,5 +493,11 @@ mod tests {
         let rule = "[[neighbor]]\naddress = \"10.0.0.2\"\nas = 1\nimport = [{action = \"accept\", prefix = \"10.0.0.0/24\", ge = 8}]";
         check(rule, "wanted 24 <= ge");
         check("kernel = true", "does not install routes");
+        let bfd =
+            |text: &str| format!("[[neighbor]]\naddress = \"10.0.0.2\"\nas = 1\nbfd = {text}");
+        check(&bfd("{ interval_ms = 1 }"), "wanted 3 to 60000");
+        check(&bfd("{ multiplier = 0 }"), "multiplier must not be 0");
+        check(&bfd("{ strict_hold = 5 }"), "strict_hold needs strict");
+        check(&bfd("{ echo = true }"), "unknown field `echo`");
     }
 }

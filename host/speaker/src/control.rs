@@ -182,11 +182,19 @@ fn neighbors(peers: &[PeerStatus]) -> String {
                 &peer.remote_as.to_string(),
                 &peer.received.to_string(),
                 &peer.rejected.to_string(),
-                &peer.info(),
+                &info(peer),
             ],
         );
     }
     out
+}
+
+/// The state, and in parentheses what one should know of it.
+fn info(peer: &PeerStatus) -> String {
+    if peer.notes.is_empty() {
+        return peer.info();
+    }
+    format!("{} ({})", peer.info(), peer.notes.join(", "))
 }
 
 fn hop(path: &PathInfo) -> String {

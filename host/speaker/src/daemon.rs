@@ -2,9 +2,9 @@
 
 use crate::config_file::ConfigFile;
 use crate::control;
-use crate::handle::spawn;
+use crate::handle::{Options, spawn_with};
 use anyhow::{Context, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Runs a speaker as a configuration file says, until SIGTERM or SIGINT. SIGHUP reads the file
@@ -22,7 +22,11 @@ pub fn main_run(config_path: &Path) -> Result<()> {
         signal_hook::consts::SIGHUP,
     ])
     .context("cannot listen for signals")?;
-    let handle = spawn(config).context("cannot start the speaker")?;
+    let options = Options {
+        liveness: Some(liveness::Launch::own(liveness_socket(file.control()))),
+        ..Options::default()
+    };
+    let handle = spawn_with(config, options).context("cannot start the speaker")?;
     let events = handle.take_events();
     let handle = Arc::new(handle);
     let serving = Arc::clone(&handle);
@@ -49,4 +53,9 @@ pub fn main_run(config_path: &Path) -> Result<()> {
     handle.stop();
     let _ = std::fs::remove_file(file.control());
     Ok(())
+}
+
+/// The socket of the process that drives BFD for the speaker with this control socket, beside it.
+pub fn liveness_socket(control: &Path) -> PathBuf {
+    control.with_extension("liveness")
 }

@@ -5,8 +5,10 @@ mod listening;
 use crate::events::{Event, Sender};
 use crate::handle::Snapshot;
 use crate::socket;
+use crate::watch::Watch;
 use bgp::{
-    Chunk, Config, ConnId, Explanation, Family, Input, ListenSecurity, Now, Output, Speaker,
+    Chunk, Config, ConnId, Explanation, Family, Input, ListenSecurity, Now, Output, PathState,
+    Speaker,
 };
 use ipnet::IpNet;
 use mio::net::{TcpListener, TcpStream};
@@ -14,7 +16,8 @@ use mio::{Interest, Poll, Token, Waker};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::sync::mpsc::{Receiver, Sender as Answer, TryRecvError};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender as Answer, TryRecvError};
 use std::time::{Duration, Instant, SystemTime};
 
 const WAKER: Token = Token(0);
@@ -32,7 +35,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(crate) enum Command {
     Configure(Box<Config>),
     Reset { peer: String, text: String },
-    PeerDown(IpAddr),
+    Path(IpAddr, PathState),
     Status(Answer<Snapshot>),
     Prefixes(Family, Answer<Vec<IpNet>>),
     Explain(Vec<IpNet>, Answer<Vec<Explanation>>),
@@ -63,6 +66,7 @@ pub(crate) struct EventLoop {
     speaker: Speaker,
     inbox: Receiver<Command>,
     events: Sender,
+    watch: Watch,
     slots: BTreeMap<usize, Slot>,
     by_id: BTreeMap<ConnId, usize>,
     next_token: usize,
@@ -83,11 +87,14 @@ impl EventLoop {
     pub fn new(
         config: Config,
         seed: u64,
-        inbox: Receiver<Command>,
+        (commands, inbox): (mpsc::Sender<Command>, Receiver<Command>),
         events: Sender,
-    ) -> io::Result<(Self, Waker)> {
+        launch: Option<liveness::Launch>,
+    ) -> io::Result<(Self, Arc<Waker>)> {
         let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let watch = Watch::new(launch, commands, Arc::clone(&waker));
+        watch.end_when_unused(&config);
         socket::raise_file_limit();
         let started = Instant::now();
         let event_loop = EventLoop {
@@ -95,6 +102,7 @@ impl EventLoop {
             speaker: Speaker::new(config, seed, now(started)),
             inbox,
             events,
+            watch,
             slots: BTreeMap::new(),
             by_id: BTreeMap::new(),
             next_token: 1,
@@ -371,8 +379,8 @@ impl EventLoop {
                     let (peer, text) = (&peer, &text);
                     self.speaker.handle(Input::Reset { peer, text }, now);
                 }
-                Command::PeerDown(remote) => {
-                    self.speaker.handle(Input::PeerDown { remote }, now);
+                Command::Path(remote, state) => {
+                    self.speaker.handle(Input::Path { remote, state }, now);
                 }
                 Command::Status(answer) => {
                     let config = self.speaker.config().clone();
@@ -462,6 +470,7 @@ impl EventLoop {
                     tracing::warn!("{notice}");
                     self.events.send(Event::Notice(notice));
                 }
+                Output::WatchPaths(paths) => self.watch.paths(&paths),
                 Output::InSync => self.events.send(Event::InSync),
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::event_loop::{Command, EventLoop};
 use crate::events::{CHANNEL, Event, Sender};
-use bgp::{Config, Explanation, Family, PeerStatus};
+use bgp::{Config, Explanation, Family, PathState, PeerStatus};
 use ipnet::IpNet;
 use std::io;
 use std::net::IpAddr;
@@ -16,6 +16,9 @@ pub struct Options {
     /// Called after each event was put into the channel, from the speaker's thread: to wake an
     /// event loop of the owner's. It must not block.
     pub notify: Option<Box<dyn Fn() + Send>>,
+    /// Where the process that drives BFD is, and how it is started; needed where a peer has BFD. It stays when the speaker
+    /// ends.
+    pub liveness: Option<liveness::Launch>,
     /// For jitter and hashing; `None` draws one.
     pub seed: Option<u64>,
 }
@@ -56,13 +59,14 @@ pub fn spawn_with(config: Config, options: Options) -> io::Result<Handle> {
     let (event_sender, events) = mpsc::sync_channel(CHANNEL);
     let sender = Sender::new(event_sender, options.notify);
     let seed = options.seed.unwrap_or_else(draw_seed);
-    let (event_loop, waker) = EventLoop::new(config, seed, inbox, sender)?;
+    let channel = (commands.clone(), inbox);
+    let (event_loop, waker) = EventLoop::new(config, seed, channel, sender, options.liveness)?;
     let thread = std::thread::Builder::new()
         .name("bgp".into())
         .spawn(|| event_loop.run())?;
     Ok(Handle {
         commands,
-        waker: Arc::new(waker),
+        waker,
         events: Mutex::new(Some(events)),
         thread: Mutex::new(Some(thread)),
     })
@@ -95,9 +99,9 @@ impl Handle {
         });
     }
 
-    /// The path to a peer is known to be dead (BFD).
-    pub fn peer_down(&self, remote: IpAddr) {
-        self.tell(Command::PeerDown(remote));
+    /// What is known of the path to a peer, by an owner that watches paths itself.
+    pub fn path(&self, remote: IpAddr, state: PathState) {
+        self.tell(Command::Path(remote, state));
     }
 
     /// Configuration and peers; `None` when the speaker has stopped.

@@ -22,9 +22,10 @@ mod event_loop;
 mod events;
 mod handle;
 mod socket;
+mod watch;
 
 pub use config_file::ConfigFile;
 pub use control::{Query, show};
-pub use daemon::main_run;
+pub use daemon::{liveness_socket, main_run};
 pub use events::Event;
 pub use handle::{Handle, Options, Snapshot, spawn, spawn_with};

@@ -3,7 +3,7 @@
 use crate::random::Random;
 use crate::topology::{address, filter, name, node_at, origin, prefix};
 use crate::world::World;
-use bgp::{Config, Family, GracefulRestart, Input, NextHopMode, PeerConfig};
+use bgp::{Config, Family, GracefulRestart, Input, NextHopMode, PathState, PeerConfig};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -39,7 +39,13 @@ pub fn act(world: &mut World, random: &mut Random) {
         6 if world.is_up(node) => {
             world.say(|| format!("-- path down {other} at {node}"));
             let remote = address(other);
-            world.handle(node, Input::PeerDown { remote });
+            world.handle(
+                node,
+                Input::Path {
+                    remote,
+                    state: PathState::Lost { forwarding: true },
+                },
+            );
         }
         7 | 8 => {
             let until = world.now + random.up_to(Duration::from_secs(50));

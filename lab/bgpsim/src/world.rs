@@ -409,6 +409,7 @@ impl World {
             | Output::Notice(_)
             | Output::Rekey { .. }
             | Output::Peer(_)
+            | Output::WatchPaths(_)
             | Output::InSync => {}
         }
     }

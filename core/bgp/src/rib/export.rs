@@ -5,7 +5,7 @@ use super::judge::Judge;
 use crate::filter::{self, Filter, Interfaces, Operation};
 use crate::wire::AS_TRANS;
 use crate::wire::attribute::{self, DEFAULT_LOCAL_PREF, Record, flag, kind, put};
-use crate::{Family, NextHop, NextHopMode};
+use crate::{Family, NextHop, NextHopMode, Role};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ pub(crate) struct Policy {
     /// Our address in the family of the routes, if we have one there.
     pub own_address: Option<IpAddr>,
     pub next_hop: NextHopMode,
+    /// What we are to the peers (RFC 9234).
+    pub role: Option<Role>,
     pub filter: Filter,
     /// Where the filter asks for them.
     pub interfaces: Option<Arc<Interfaces>>,
@@ -40,9 +42,10 @@ impl Policy {
         Judge::new(&self.filter, self.ebgp, self.interfaces.as_deref())
     }
 
-    /// Whether the communities let the route through (RFC 1997).
+    /// Whether communities (RFC 1997) and ONLY_TO_CUSTOMER (RFC 9234 §5) let the route through.
     pub fn admits_communities(&self, record: &Record) -> bool {
-        !(record.no_advertise || record.no_export && self.ebgp)
+        let up = record.only_to_customer && self.role.is_some_and(Role::withholds);
+        !(record.no_advertise || record.no_export && self.ebgp || up)
     }
 
     /// The next hop to tell; `None` when it would have to be ours and we have none. A rule may
@@ -113,6 +116,7 @@ impl Attributes {
         let mut local_pref = policy.ebgp;
         let mut originator = !reflected;
         let mut cluster = !reflected;
+        let mut only_to_customer = !policy.role.is_some_and(Role::marks);
         for a in attribute::each(block) {
             // What must be added goes in where its type says.
             if !local_pref && a.kind >= kind::LOCAL_PREF {
@@ -136,6 +140,12 @@ impl Attributes {
                 };
                 writer.cluster_list(list);
             }
+            if !only_to_customer && a.kind >= kind::ONLY_TO_CUSTOMER {
+                only_to_customer = true;
+                if a.kind != kind::ONLY_TO_CUSTOMER {
+                    writer.only_to_customer();
+                }
+            }
             match a.kind {
                 kind::ORIGIN => self.head.extend_from_slice(a.whole),
                 kind::AS_PATH => writer.as_path(a.value, &mut self.head),
@@ -154,6 +164,9 @@ impl Attributes {
         }
         if !cluster {
             writer.cluster_list(&[]);
+        }
+        if !only_to_customer {
+            writer.only_to_customer();
         }
         if let Some(path) = writer.as4_path {
             put(
@@ -183,6 +196,12 @@ impl Writer<'_> {
     fn originator(&mut self) {
         let id = self.origin.router_id.octets();
         put(self.out, flag::OPTIONAL, kind::ORIGINATOR_ID, &id);
+    }
+
+    fn only_to_customer(&mut self) {
+        let flags = flag::OPTIONAL | flag::TRANSITIVE;
+        let own = self.policy.local_as.to_be_bytes();
+        put(self.out, flags, kind::ONLY_TO_CUSTOMER, &own);
     }
 
     fn cluster_list(&mut self, list: &[u8]) {
@@ -280,6 +299,7 @@ mod tests {
             add_paths: None,
             own_address: Some(IpAddr::from([10, 0, 0, 1])),
             next_hop: NextHopMode::Auto,
+            role: None,
             filter: Filter::accept_all(),
             interfaces: None,
         }
@@ -437,6 +457,49 @@ mod tests {
             Some(kept.address)
         );
         assert_eq!(self_.next_hop(kept, &from_ibgp(), Family::Ipv4, &[]), own);
+    }
+
+    #[test]
+    fn only_to_customer() {
+        let to = |role| Policy {
+            ebgp: true,
+            role: Some(role),
+            ..policy()
+        };
+        let path = [(0x40, 1, &[0][..]), (0x40, 2, PATH)];
+        let own_path = &[2, 2, 0, 0, 0xfc, 0, 0, 0, 0xfd, 0xe9];
+        let mark = (0xc0, 35, &[0, 0, 0xfc, 0][..]);
+        let theirs = (0xc0, 35, &[0, 0, 0xfd, 0xe9][..]);
+        let large = (0xc0, 32, &[1; 12][..]);
+        let later = (0xe0, 99, &[1][..]);
+        let ibgp = &from_ibgp();
+        // It goes where its type says, and once.
+        let sent = [path[0], (0x40, 2, own_path), large, mark, later];
+        check(
+            &to(Role::Provider),
+            ibgp,
+            &[path[0], path[1], large, later],
+            &sent,
+        );
+        check(&to(Role::Provider), ibgp, &path, &[sent[0], sent[1], mark]);
+        let marked = [path[0], path[1], theirs];
+        check(
+            &to(Role::Provider),
+            ibgp,
+            &marked,
+            &[sent[0], sent[1], theirs],
+        );
+        // A provider is told nothing with it, and gets it on nothing.
+        check(&to(Role::Customer), ibgp, &path, &sent[..2]);
+        for (role, up) in [
+            (Role::Customer, true),
+            (Role::Peer, true),
+            (Role::Provider, false),
+        ] {
+            let passes = |input| to(role).admits_communities(&Record::read(&block(input)));
+            assert!(passes(&path), "the control");
+            assert_eq!(passes(&marked), !up, "{role:?}");
+        }
     }
 
     #[test]

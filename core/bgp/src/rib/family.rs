@@ -271,7 +271,7 @@ impl<K: Key> FamilyRib<K> {
         let mut shared = context.shared();
         for (net, at) in self.paths_of(peer) {
             let rejection = self.table.path(at).rejection;
-            if matches!(rejection, None | Some(Rejection::ImportFilter)) {
+            if rejection.is_none_or(Rejection::may_pass) {
                 let said = Announcement {
                     rejection: None,
                     ..self.table.said(at)

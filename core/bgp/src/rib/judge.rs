@@ -167,6 +167,8 @@ pub(crate) struct Importer<'f> {
     judge: Judge<'f>,
     /// Attributes and next hop, as a rule made them of others; one use of each is held.
     made: BTreeMap<(u32, u32, u16), (u32, u32)>,
+    /// There is no filter, and so no route counts (RFC 8212 §2).
+    lacking: bool,
 }
 
 impl<'f> Importer<'f> {
@@ -175,12 +177,19 @@ impl<'f> Importer<'f> {
             filter,
             judge: Judge::new(filter, ebgp, Some(interfaces)),
             made: BTreeMap::new(),
+            lacking: false,
         }
+    }
+
+    /// Lets nothing through, if there should be a filter and is none.
+    pub fn unless_lacking(mut self, lacking: bool) -> Self {
+        self.lacking = lacking;
+        self
     }
 
     /// True when nothing is rejected and nothing changed.
     pub fn is_idle(&self) -> bool {
-        self.judge.is_idle()
+        self.judge.is_idle() && !self.lacking
     }
 
     /// What a route is by the filter. `said` is what the peer said; its ids stay the caller's.
@@ -190,6 +199,10 @@ impl<'f> Importer<'f> {
         prefix: impl FnOnce() -> IpNet,
         shared: &mut Shared<'_>,
     ) -> Announcement {
+        if self.lacking {
+            let rejection = Some(Rejection::NoImportPolicy);
+            return Announcement { rejection, ..said };
+        }
         let subject = Subject {
             attributes: said.attributes,
             next_hop: said.next_hop,

@@ -24,9 +24,23 @@ pub(crate) enum Rejection {
     OriginatorIdLoop = 3,
     ClusterListLoop = 4,
     OwnNextHop = 5,
+    RouteLeak = 6,
+    NoImportPolicy = 7,
 }
 
 impl Rejection {
+    /// What the configuration says now may let the path in.
+    pub fn may_pass(self) -> bool {
+        match self {
+            Rejection::ImportFilter | Rejection::NoImportPolicy => true,
+            Rejection::AsPathLoop
+            | Rejection::OriginatorIdLoop
+            | Rejection::ClusterListLoop
+            | Rejection::OwnNextHop
+            | Rejection::RouteLeak => false,
+        }
+    }
+
     /// The stable name.
     pub fn name(self) -> &'static str {
         match self {
@@ -35,6 +49,8 @@ impl Rejection {
             Rejection::OriginatorIdLoop => "originator-id-loop",
             Rejection::ClusterListLoop => "cluster-list-loop",
             Rejection::OwnNextHop => "own-next-hop",
+            Rejection::RouteLeak => "route-leak",
+            Rejection::NoImportPolicy => "no-import-policy",
         }
     }
 }

@@ -7,5 +7,5 @@ mod random;
 
 pub(crate) use collision::{Survivor, survivor};
 pub(crate) use negotiate::{Negotiated, Proposal, keepalive_interval, negotiate};
-pub(crate) use peer::{Connection, Peer, Stage};
+pub(crate) use peer::{Connection, Peer, Stage, Waiting};
 pub(crate) use random::Random;

@@ -4,7 +4,7 @@ use crate::wire::nlri::Ids;
 use crate::wire::notification::{Notification, code, open_error};
 use crate::wire::open::{AddPathMode, Capabilities, Open, Restart};
 use crate::wire::{MAX_EXTENDED, MAX_MESSAGE};
-use crate::{AddPath, Family, PeerConfig};
+use crate::{AddPath, Family, PeerConfig, Role};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -20,6 +20,12 @@ pub(crate) struct Proposal<'a> {
 }
 
 impl Proposal<'_> {
+    /// What we are to the neighbour, if that is of another AS.
+    fn role(&self) -> Option<Role> {
+        let ebgp = self.config.remote_as.0 != self.local_as;
+        self.config.role.filter(|_| ebgp)
+    }
+
     pub fn open(&self) -> Open {
         let families = self.config.families.clone();
         let restart = self.config.graceful_restart.map(|restart| Restart {
@@ -47,6 +53,8 @@ impl Proposal<'_> {
                 extended_messages: true,
                 as4: Some(self.local_as),
                 restart,
+                role: self.role().map(Role::code),
+                strict_bfd: self.config.bfd.is_some_and(|bfd| bfd.strict.is_some()),
                 add_path,
             },
         }
@@ -73,6 +81,8 @@ pub(crate) struct Negotiated {
     pub ids_out: Ids,
     /// The peer's graceful restart capability, when both have it.
     pub restart: Option<Restart>,
+    /// What we are to the neighbour (RFC 9234).
+    pub role: Option<Role>,
 }
 
 impl Negotiated {
@@ -80,6 +90,17 @@ impl Negotiated {
     pub fn outlives_notification(&self) -> bool {
         self.restart.as_ref().is_some_and(|r| r.notification)
     }
+}
+
+/// RFC 9234 §4.2.
+fn check_role(proposal: &Proposal<'_>, theirs: &Open) -> Result<(), Notification> {
+    let fits = match (proposal.role(), theirs.capabilities.role) {
+        (None, _) => true,
+        (Some(_), None) => !proposal.config.role_strict,
+        (Some(ours), Some(code)) => ours.counterpart().code() == code,
+    };
+    let mismatch = || Notification::new(code::OPEN, open_error::ROLE_MISMATCH);
+    fits.then_some(()).ok_or_else(mismatch)
 }
 
 /// How often we send KEEPALIVE, with this negotiated hold time (RFC 4271 §4.4).
@@ -101,6 +122,7 @@ pub(crate) fn negotiate(
     if !ebgp && theirs.id == proposal.router_id {
         return Err(Notification::new(code::OPEN, open_error::BAD_IDENTIFIER));
     }
+    check_role(proposal, theirs)?;
     let ours = proposal.open().capabilities;
     let capabilities = &theirs.capabilities;
     let families: Vec<Family> = ours
@@ -143,6 +165,7 @@ pub(crate) fn negotiate(
         max_message: if extended { MAX_EXTENDED } else { MAX_MESSAGE },
         hold_time: hold,
         keepalive,
+        role: proposal.role(),
         ids_in,
         ids_out,
         restart: capabilities
@@ -234,6 +257,33 @@ mod tests {
         assert_eq!(agreed([true, false], [true, false]), (false, false));
         assert_eq!(agreed([true, false], [false, true]), (false, true));
         assert_eq!(agreed([false, true], [true, false]), (true, false));
+    }
+
+    #[test]
+    fn roles() {
+        let with = |ours, strict, theirs| {
+            check(|open, config| {
+                (config.role, config.role_strict) = (ours, strict);
+                open.capabilities.role = theirs;
+            })
+        };
+        let provider = Some(Role::Provider);
+        let agreed = with(provider, true, Some(3)).expect("a customer");
+        assert_eq!(agreed.role, provider);
+        // What it does not say is not held against it, unless strict.
+        assert_eq!(with(provider, false, None).expect("none").role, provider);
+        assert_eq!(with(provider, true, None).expect_err("strict"), (2, 11));
+        for wrong in [0, 1, 2, 4, 9, crate::wire::open::NO_ROLE] {
+            let refused = with(provider, false, Some(wrong));
+            assert_eq!(refused.expect_err("no customer"), (2, 11));
+        }
+        // Without a role of ours theirs does not matter, nor within an AS.
+        assert_eq!(with(None, false, Some(0)).expect("any").role, None);
+        let ibgp = check(|open, config| {
+            (config.role, config.role_strict) = (provider, true);
+            (open.asn, config.remote_as) = (64512, 64512.into());
+        });
+        assert_eq!(ibgp.expect("no roles here").role, None);
     }
 
     #[test]

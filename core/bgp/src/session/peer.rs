@@ -25,6 +25,13 @@ pub(crate) enum Stage {
     Established,
 }
 
+/// A connection in OpenConfirm that waits for its path.
+pub(crate) struct Waiting {
+    pub until: Duration,
+    /// The peer's KEEPALIVE is there.
+    pub confirmed: bool,
+}
+
 /// One TCP connection with a peer. There may be two until one is chosen.
 pub(crate) struct Connection {
     pub id: ConnId,
@@ -44,6 +51,8 @@ pub(crate) struct Connection {
     pub agreed: Option<Negotiated>,
     /// [`crate::Output::Send`] was given and not all was pulled yet.
     pub announced: bool,
+    /// Strict mode: our KEEPALIVE is held back until the path is up.
+    pub waiting: Option<Waiting>,
     /// When the socket last took something, or when something began to wait for it.
     pub progress: Duration,
 }
@@ -61,6 +70,7 @@ impl Connection {
             keepalive_at: None,
             agreed: None,
             announced: false,
+            waiting: None,
             progress: now,
         }
     }
@@ -194,6 +204,16 @@ impl Peer {
         }
     }
 
+    /// What people should know of it, by stable names.
+    pub fn notes(&self, ebgp: bool) -> Vec<&'static str> {
+        let policies = [
+            (self.config.lacks_import_policy && ebgp, "no-import-policy"),
+            (self.config.lacks_export_policy && ebgp, "no-export-policy"),
+        ];
+        let held = policies.into_iter().filter(|(holds, _)| *holds);
+        held.map(|(_, name)| name).collect()
+    }
+
     /// When something is due.
     pub fn next_deadline(&self) -> Option<Duration> {
         let connections = self.connections.iter().flat_map(|c| {
@@ -202,6 +222,7 @@ impl Peer {
                 c.open_at,
                 c.keepalive_at,
                 c.send_deadline(self.config.send_hold_time),
+                c.waiting.as_ref().map(|waiting| waiting.until),
             ]
         });
         connections

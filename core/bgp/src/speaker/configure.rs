@@ -1,8 +1,9 @@
 //! From the wanted configuration to what must change; sessions that need not change stay up.
 
 use super::Speaker;
+use super::messages::importer;
 use crate::filter::{Filter, Interfaces};
-use crate::rib::{Importer, Joining};
+use crate::rib::Joining;
 use crate::session::{Peer, keepalive_interval};
 use crate::wire::notification::{Notification, cease, code};
 use crate::{
@@ -23,6 +24,11 @@ enum Change {
     Session,
 }
 
+/// Strict mode is a capability, so it is said in OPEN.
+fn is_strict(config: &PeerConfig) -> bool {
+    config.bfd.is_some_and(|bfd| bfd.strict.is_some())
+}
+
 fn change(old: &PeerConfig, new: &PeerConfig) -> Change {
     if old == new {
         return Change::None;
@@ -30,9 +36,16 @@ fn change(old: &PeerConfig, new: &PeerConfig) -> Change {
     let soft = PeerConfig {
         import: new.import.clone(),
         export: new.export.clone(),
+        lacks_import_policy: new.lacks_import_policy,
+        lacks_export_policy: new.lacks_export_policy,
         next_hop: new.next_hop,
         own_next_hop: new.own_next_hop,
         max_prefixes: new.max_prefixes,
+        bfd: if is_strict(old) == is_strict(new) {
+            new.bfd
+        } else {
+            old.bfd
+        },
         add_path: AddPath {
             limit: new.add_path.limit,
             ..old.add_path
@@ -246,6 +259,7 @@ impl Speaker {
         // Makes room in the RIBs; who it is becomes known with the session.
         self.rib
             .set_origin(number, crate::rib::decision::Origin::LOCAL);
+        self.note_path(&peer);
         self.peers[at] = Some(peer);
         if !dynamic {
             self.with_peer(number, now, |speaker, peer| speaker.start(peer, now));
@@ -276,6 +290,7 @@ impl Speaker {
             self.full_ranges.retain(|range| !range.contains(&ip));
         }
         self.by_name.remove(&peer.name);
+        self.note_path(peer);
         let ip = peer.config.remote.ip().to_canonical();
         if let Some(numbers) = self.by_address.get_mut(&ip) {
             numbers.retain(|number| *number != peer.number);
@@ -307,6 +322,9 @@ impl Speaker {
                 continue;
             };
             agreed.keepalive = keepalive_interval(&peer.config, agreed.hold_time);
+            if connection.waiting.is_some() {
+                continue;
+            }
             connection.keepalive_at = (!agreed.keepalive.is_zero())
                 .then(|| now.mono + self.random.jitter(agreed.keepalive));
         }
@@ -315,10 +333,13 @@ impl Speaker {
     /// Changes a peer in place: its key, what its filters say of what we have, what it is told.
     fn adjust(&mut self, peer: &mut Peer, new: PeerConfig, interfaces_changed: bool, now: Now) {
         let old = std::mem::replace(&mut peer.config, new);
+        self.paths.changed |= old.bfd != peer.config.bfd;
         let asks = |filter: &Filter| interfaces_changed && filter.asks_interface();
-        if old.import != peer.config.import || asks(&peer.config.import) {
+        let lacks = |c: &PeerConfig| (c.lacks_import_policy, c.lacks_export_policy);
+        let same_lacks = lacks(&old) == lacks(&peer.config);
+        if old.import != peer.config.import || asks(&peer.config.import) || !same_lacks {
             let ebgp = self.is_external(peer);
-            let import = Importer::new(&peer.config.import, ebgp, &self.interfaces);
+            let import = importer(peer, ebgp, &self.interfaces);
             self.rib.refilter(peer.number, import);
         }
         if old.authentication != peer.config.authentication {
@@ -334,6 +355,7 @@ impl Speaker {
         let same = (old.next_hop, old.own_next_hop)
             == (peer.config.next_hop, peer.config.own_next_hop)
             && old.export == peer.config.export
+            && same_lacks
             && old.add_path == peer.config.add_path;
         if same && !asks(&peer.config.export) {
             return;

@@ -21,7 +21,7 @@ use std::time::Duration;
 /// The first attempt of a peer comes within this.
 const START_SPREAD: Duration = Duration::from_millis(200);
 /// The wait after a session was lost for reasons outside BGP.
-const RECONNECT: Duration = Duration::from_secs(1);
+pub(super) const RECONNECT: Duration = Duration::from_secs(1);
 
 impl Speaker {
     /// Lets a new peer begin.
@@ -90,7 +90,7 @@ impl Speaker {
         self.retry_later(peer, peer.config.connect_retry, now);
     }
 
-    fn retry_later(&mut self, peer: &mut Peer, wait: Duration, now: Now) {
+    pub(super) fn retry_later(&mut self, peer: &mut Peer, wait: Duration, now: Now) {
         if peer.connections.is_empty() && !peer.config.passive && !self.stopped {
             peer.connect_at = Some(now.mono + self.random.jitter(wait));
         }
@@ -319,20 +319,6 @@ impl Speaker {
         self.retry_later(peer, RECONNECT, now);
     }
 
-    pub(super) fn path_down(&mut self, peer: &mut Peer, now: Now) {
-        if peer.connections.is_empty() {
-            return;
-        }
-        self.end_all(
-            peer,
-            Some(Notification::new(code::CEASE, cease::BFD_DOWN)),
-            false,
-            now,
-        );
-        peer.error = "Error: BFD session down".to_owned();
-        self.retry_later(peer, RECONNECT, now);
-    }
-
     /// Ends all connections of a peer.
     pub(super) fn end_all(
         &mut self,
@@ -402,6 +388,11 @@ impl Speaker {
             }
             if due(connection.open_at) {
                 self.send_open(peer, conn, now);
+                continue;
+            }
+            if due(connection.waiting.as_ref().map(|waiting| waiting.until)) {
+                let why = Notification::new(code::CEASE, cease::BFD_DOWN);
+                self.fail(peer, conn, why, now);
                 continue;
             }
             if due(connection.send_deadline(send_hold)) {

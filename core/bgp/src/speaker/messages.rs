@@ -1,18 +1,20 @@
 //! What each message does in each state.
 
 use super::Speaker;
+use crate::filter::{Action, Filter, Interfaces};
 use crate::rib::decision::Origin;
 use crate::rib::export::Policy;
 use crate::rib::table::Rejection;
 use crate::rib::{Importer, Joining};
+use crate::role::Receipt;
 use crate::session::{Negotiated, Peer, Stage, Survivor, negotiate, survivor};
-use crate::wire::attribute::{self, kind};
+use crate::wire::attribute::{self, flag, kind};
 use crate::wire::notification::{Notification, cease, code, fsm};
 use crate::wire::open::Open;
 use crate::wire::refresh::{self, Step};
 use crate::wire::update::{self, Context, Update};
 use crate::wire::{self, Kind, MAX_MESSAGE, Message};
-use crate::{ConnId, Family, Now};
+use crate::{ConnId, Family, Now, PeerConfig, Role};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -83,7 +85,11 @@ impl Speaker {
                 }
                 Err(why) => self.fail(peer, conn, why, now),
             },
-            (Kind::Keepalive, Stage::OpenConfirm) => self.established(peer, conn),
+            (Kind::Keepalive, Stage::OpenConfirm) => {
+                if Speaker::is_confirmed(peer, conn) {
+                    self.established(peer, conn);
+                }
+            }
             (Kind::Notification, _) => {
                 let why = Notification::decode(message.body);
                 self.notified(peer, conn, &why, now);
@@ -119,11 +125,11 @@ impl Speaker {
             return;
         };
         connection.stage = Stage::OpenConfirm;
-        let interval = agreed.keepalive;
-        connection.keepalive_at =
-            (!interval.is_zero()).then(|| now.mono + self.random.jitter(interval));
         connection.agreed = Some(agreed);
-        self.say(peer, conn, wire::keepalive(), now);
+        match self.must_wait(peer, now) {
+            Some(waiting) => Speaker::wait_for_path(peer, conn, waiting),
+            None => self.confirm(peer, conn, now),
+        }
     }
 
     /// Resolves a collision of `conn` with what is there; false when `conn` had to go.
@@ -159,7 +165,7 @@ impl Speaker {
     }
 
     /// The session is up.
-    fn established(&mut self, peer: &mut Peer, conn: ConnId) {
+    pub(super) fn established(&mut self, peer: &mut Peer, conn: ConnId) {
         for other in peer.connections.iter().map(|c| c.id).collect::<Vec<_>>() {
             if other != conn {
                 self.hang_up(
@@ -227,7 +233,8 @@ impl Speaker {
                 .filter(fits)
                 .or(peer.config.own_next_hop.filter(fits)),
             next_hop: peer.config.next_hop,
-            filter: peer.config.export.clone(),
+            role: agreed.role,
+            filter: export_filter(&peer.config, agreed.ebgp),
             interfaces: peer
                 .config
                 .export
@@ -239,7 +246,7 @@ impl Speaker {
     fn update(&mut self, peer: &mut Peer, conn: ConnId, body: &[u8], now: Now) {
         peer.counters.updates_in += 1;
         let Some(agreed) = peer.session() else { return };
-        let ebgp = agreed.ebgp;
+        let (ebgp, role, remote_as) = (agreed.ebgp, agreed.role, agreed.remote_as);
         let context = Context {
             as4: agreed.as4,
             ebgp,
@@ -251,8 +258,14 @@ impl Speaker {
                 keep_families(&mut update, &agreed.families);
                 peer.counters.treated_as_withdraw += u64::from(update.treat_as_withdraw.is_some());
                 peer.counters.attributes_discarded += u64::from(update.discarded);
-                let rejection = self.rejection(peer, &update, &block);
-                let import = Importer::new(&peer.config.import, ebgp, &self.interfaces);
+                let mut rejection = self.rejection(peer, &update, &block);
+                if let Some(role) = role
+                    && rejection.is_none()
+                    && update.treat_as_withdraw.is_none()
+                {
+                    rejection = check_role(role, remote_as, &mut block);
+                }
+                let import = importer(peer, ebgp, &self.interfaces);
                 self.rib
                     .update(peer.number, &update, &block, import, rejection);
                 if let Some(family) = update.end_of_rib {
@@ -335,6 +348,40 @@ impl Speaker {
             // RFC 7313 §4: what is not sent again in between has gone.
             Step::Begin => self.rib.mark_stale(peer.number, family),
             Step::End => self.rib.clear(peer.number, family, true),
+        }
+    }
+}
+
+/// A peer's import filter, at work.
+pub(super) fn importer<'a>(peer: &'a Peer, ebgp: bool, interfaces: &'a Interfaces) -> Importer<'a> {
+    let lacking = ebgp && peer.config.lacks_import_policy;
+    Importer::new(&peer.config.import, ebgp, interfaces).unless_lacking(lacking)
+}
+
+/// Without a filter that there should be, an eBGP peer is told nothing (RFC 8212 §2).
+fn export_filter(config: &PeerConfig, ebgp: bool) -> Filter {
+    if ebgp && config.lacks_export_policy {
+        return Filter {
+            rules: Vec::new(),
+            otherwise: Action::Reject,
+        };
+    }
+    config.export.clone()
+}
+
+/// A route that must not have come this way is kept out; one that may go no further than to
+/// customers is marked so (RFC 9234 §5).
+fn check_role(role: Role, remote_as: u32, block: &mut Vec<u8>) -> Option<Rejection> {
+    let said = attribute::find(block, kind::ONLY_TO_CUSTOMER);
+    let said = said.and_then(|value| attribute::numbers(value).next());
+    match role.receive(said, remote_as) {
+        Receipt::Keep => None,
+        Receipt::Leak => Some(Rejection::RouteLeak),
+        Receipt::Mark => {
+            let flags = flag::OPTIONAL | flag::TRANSITIVE;
+            let value = remote_as.to_be_bytes();
+            attribute::insert(block, flags, kind::ONLY_TO_CUSTOMER, &value);
+            None
         }
     }
 }

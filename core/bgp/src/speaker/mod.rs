@@ -10,6 +10,7 @@ mod configure;
 mod fsm;
 mod messages;
 mod pace;
+mod path;
 mod restart;
 
 use crate::filter::Interfaces;
@@ -49,6 +50,7 @@ pub struct Speaker {
     stopped: bool,
     sync: restart::Sync,
     pace: pace::Pace,
+    paths: path::Paths,
     /// Canonical attributes of the UPDATE at hand.
     block: Vec<u8>,
 }
@@ -76,6 +78,7 @@ impl Speaker {
             stopped: false,
             sync: restart::Sync::new(now.mono + config.selection_deferral),
             pace: pace::Pace::default(),
+            paths: path::Paths::default(),
             block: Vec::new(),
             config: Config {
                 listen: Vec::new(),
@@ -115,17 +118,16 @@ impl Speaker {
                     self.with_peer(number, now, |s, p| s.reset(p, text, now));
                 }
             }
-            Input::PeerDown { remote } => {
-                for number in self.by_address.get(&remote).cloned().unwrap_or_default() {
-                    self.with_peer(number, now, |s, p| s.path_down(p, now));
-                }
-            }
+            Input::Path { remote, state } => self.path(remote, state, now),
             Input::Stop { cease, text } => self.stop(cease, text, now),
         }
     }
 
     /// The next thing to do, until `None`.
     pub fn poll(&mut self, now: Now) -> Option<Output> {
+        if self.paths.changed {
+            self.tell_paths();
+        }
         if self.outputs.is_empty() && self.pace.begin_turn() {
             self.work(now);
         }
@@ -276,6 +278,7 @@ impl Speaker {
             rejected: counts.iter().map(|c| c.rejected).sum(),
             stale: counts.iter().map(|c| c.stale).sum(),
             counters: peer.counters,
+            notes: peer.notes(session.is_none_or(|s| s.ebgp)),
         })
     }
 

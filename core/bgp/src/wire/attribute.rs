@@ -25,6 +25,7 @@ pub(crate) mod kind {
     pub const AS4_PATH: u8 = 17;
     pub const AS4_AGGREGATOR: u8 = 18;
     pub const LARGE_COMMUNITY: u8 = 32;
+    pub const ONLY_TO_CUSTOMER: u8 = 35;
 }
 
 /// Attribute flags.
@@ -103,6 +104,15 @@ pub(crate) fn each(mut block: &[u8]) -> impl Iterator<Item = Attribute<'_>> {
     })
 }
 
+/// Puts an attribute that is not there into a canonical block.
+pub(crate) fn insert(block: &mut Vec<u8>, flags: u8, kind: u8, value: &[u8]) {
+    let before = each(block).take_while(|a| a.kind < kind);
+    let at = before.map(|a| a.whole.len()).sum();
+    let tail = block.split_off(at);
+    put(block, flags, kind, value);
+    block.extend_from_slice(&tail);
+}
+
 /// The value of an attribute in a canonical block.
 pub(crate) fn find(block: &[u8], wanted: u8) -> Option<&[u8]> {
     each(block).find(|a| a.kind == wanted).map(|a| a.value)
@@ -163,6 +173,8 @@ pub(crate) struct Record {
     pub originator: Option<Ipv4Addr>,
     pub no_export: bool,
     pub no_advertise: bool,
+    /// ONLY_TO_CUSTOMER is there (RFC 9234 §5).
+    pub only_to_customer: bool,
 }
 
 impl Record {
@@ -188,6 +200,7 @@ impl Record {
                 kind::LOCAL_PREF => record.local_pref = be32(value, 0).unwrap_or(0),
                 kind::ORIGINATOR_ID => record.originator = be32(value, 0).map(Ipv4Addr::from),
                 kind::CLUSTER_LIST => record.cluster_length = (value.len() / 4).min(255) as u8,
+                kind::ONLY_TO_CUSTOMER => record.only_to_customer = true,
                 kind::COMMUNITIES => {
                     for community in numbers(value) {
                         record.no_export |= matches!(community, NO_EXPORT | NO_EXPORT_SUBCONFED);
@@ -254,6 +267,7 @@ mod tests {
             originator: Some(Ipv4Addr::new(10, 0, 0, 7)),
             no_export: true,
             no_advertise: false,
+            only_to_customer: false,
         };
         assert_eq!(record, expected);
         assert_eq!(

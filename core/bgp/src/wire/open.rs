@@ -54,8 +54,15 @@ pub(crate) struct Capabilities {
     pub extended_messages: bool,
     pub as4: Option<u32>,
     pub restart: Option<Restart>,
+    /// RFC 9234 §4.1; [`NO_ROLE`] for several that differ.
+    pub role: Option<u8>,
+    /// BFD strict mode (draft-ietf-idr-bgp-bfd-strict-mode).
+    pub strict_bfd: bool,
     pub add_path: Vec<(Family, AddPathMode)>,
 }
+
+/// Of a peer that says more than one role: it fits none.
+pub(crate) const NO_ROLE: u8 = 255;
 
 /// An OPEN.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +148,9 @@ impl Capabilities {
         if self.extended_messages {
             out.extend_from_slice(&[6, 0]);
         }
+        if let Some(role) = self.role {
+            out.extend_from_slice(&[9, 1, role]);
+        }
         if let Some(restart) = &self.restart {
             out.extend_from_slice(&[64, 2 + 4 * restart.families.len() as u8]);
             let flags = u16::from(restart.restarting) << 15 | u16::from(restart.notification) << 14;
@@ -164,6 +174,9 @@ impl Capabilities {
         if self.enhanced_refresh {
             out.extend_from_slice(&[70, 0]);
         }
+        if self.strict_bfd {
+            out.extend_from_slice(&[74, 0]);
+        }
         out
     }
 
@@ -186,6 +199,13 @@ impl Capabilities {
             }
             2 => self.route_refresh = true,
             6 => self.extended_messages = true,
+            9 => {
+                let &[role] = value else {
+                    return Err(malformed());
+                };
+                let other = self.role.is_some_and(|said| said != role);
+                self.role = Some(if other { NO_ROLE } else { role });
+            }
             64 => self.restart = Some(restart(value).ok_or_else(malformed)?),
             65 => {
                 let asn = be32(value, 0)
@@ -195,6 +215,7 @@ impl Capabilities {
             }
             69 => self.add_path = add_path(value).ok_or_else(malformed)?,
             70 => self.enhanced_refresh = true,
+            74 => self.strict_bfd = true,
             // RFC 5492 §3: a capability that is not known is ignored.
             _ => {}
         }
@@ -301,7 +322,9 @@ mod tests {
                 route_refresh: true,
                 enhanced_refresh: true,
                 extended_messages: true,
+                strict_bfd: true,
                 as4: Some(4_200_000_000),
+                role: Some(3),
                 restart: Some(Restart {
                     restarting: true,
                     notification: true,

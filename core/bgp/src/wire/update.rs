@@ -240,6 +240,7 @@ impl<'a, 'b> Block<'a, 'b> {
             }
             kind::AS4_PATH | kind::AS4_AGGREGATOR => return self.as4(kind, value),
             kind::LARGE_COMMUNITY => fits(list_of(12), "large-community")?,
+            kind::ONLY_TO_CUSTOMER => fits(value.len() == 4, "only-to-customer")?,
             kind::ATOMIC_AGGREGATE => {}
             _ => return self.unknown(attribute),
         }
@@ -437,7 +438,8 @@ fn flags_of(kind: u8) -> Option<u8> {
         | kind::EXTENDED_COMMUNITIES
         | kind::AS4_PATH
         | kind::AS4_AGGREGATOR
-        | kind::LARGE_COMMUNITY => Some(flag::OPTIONAL | flag::TRANSITIVE),
+        | kind::LARGE_COMMUNITY
+        | kind::ONLY_TO_CUSTOMER => Some(flag::OPTIONAL | flag::TRANSITIVE),
         _ => None,
     }
 }

@@ -46,6 +46,7 @@ pub struct Node {
     pub routes: BTreeMap<IpNet, bgp::Route>,
     pub changes: usize,
     pub in_sync: bool,
+    pub watched: Vec<bgp::WatchedPath>,
     pub states: Vec<(String, PeerState, String)>,
     ends: BTreeMap<ConnId, End>,
     listens: bool,
@@ -94,6 +95,7 @@ impl World {
                 routes: BTreeMap::new(),
                 changes: 0,
                 in_sync: false,
+                watched: Vec::new(),
                 states: Vec::new(),
                 ends: BTreeMap::new(),
                 listens: false,
@@ -267,6 +269,7 @@ impl World {
                     .states
                     .push((event.peer.to_string(), event.state, event.error));
             }
+            Output::WatchPaths(paths) => self.nodes[node].watched = paths,
             Output::InSync => self.nodes[node].in_sync = true,
         }
     }

@@ -2,7 +2,9 @@
 
 use super::{NeighborEntry, seconds};
 use anyhow::{Result, bail, ensure};
-use bgp::{Authentication, AuthenticationRefusal, Config, GracefulRestart, PeerConfig, Secret};
+use bgp::{
+    Authentication, AuthenticationRefusal, Config, GracefulRestart, PeerConfig, Role, Secret,
+};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::path::Path;
@@ -29,7 +31,45 @@ impl<'de> Deserialize<'de> for Password {
     }
 }
 
+/// What we are to a neighbour (RFC 9234 §3).
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RoleName {
+    Provider,
+    RouteServer,
+    RouteServerClient,
+    Customer,
+    Peer,
+}
+
+impl RoleName {
+    fn role(self) -> Role {
+        match self {
+            RoleName::Provider => Role::Provider,
+            RoleName::RouteServer => Role::RouteServer,
+            RoleName::RouteServerClient => Role::RouteServerClient,
+            RoleName::Customer => Role::Customer,
+            RoleName::Peer => Role::Peer,
+        }
+    }
+}
+
 impl NeighborEntry {
+    /// Puts the role into `peer`.
+    pub(super) fn roles(&self, what: &str, local_as: u32, peer: &mut PeerConfig) -> Result<()> {
+        ensure!(
+            self.role.is_none() || local_as != self.remote_as,
+            "{what}: role is for neighbors of another AS"
+        );
+        ensure!(
+            self.role.is_some() || !self.role_strict,
+            "{what}: role_strict needs a role"
+        );
+        peer.role = self.role.map(RoleName::role);
+        peer.role_strict = self.role_strict;
+        Ok(())
+    }
+
     /// Puts the settings of the session into `peer`; `what` is how errors call it.
     pub(super) fn session(&self, what: &str, peer: &mut PeerConfig) -> Result<()> {
         self.timers(what, peer)?;
@@ -230,6 +270,10 @@ mod tests {
         check("ttl_security = 3", |p| {
             (p.ttl, p.min_ttl) = (255, Some(253));
         });
+        check("role = \"customer\"", |p| p.role = Some(Role::Customer));
+        check("role = \"route-server-client\"\nrole_strict = true", |p| {
+            (p.role, p.role_strict) = (Some(Role::RouteServerClient), true);
+        });
         check("port = 1179", |p| p.remote.set_port(1179));
         check("passive = true", |p| p.passive = true);
         let restart = peer("graceful_restart = 60\nstale_time = 90").graceful_restart;
@@ -238,11 +282,31 @@ mod tests {
             (restart.restart_time, restart.stale_time),
             (seconds(60), seconds(90))
         );
+        refused("role_strict = true", "needs a role");
+        refused("role = \"peer\"\nlocal_as = 1", "another AS");
         refused("error_wait = [9, 1]", "error_wait");
         refused("ttl_security = 0", "1 to 254");
         refused("ttl_security = 1\nttl = 3", "either");
         refused("connect_retry = 0", "must not be 0");
         refused("graceful_restart = 5000", "4095");
+    }
+
+    #[test]
+    fn policies_can_be_required() {
+        let lacks = |top: &str, settings: &str| {
+            let text = format!(
+                "router_id = \"10.0.0.1\"\nlocal_as = 64512\n{top}\n[[neighbor]]\naddress = \"10.0.0.2\"\n{settings}"
+            );
+            let file: ConfigFile = toml::from_str(&text).expect("valid");
+            let peer = file.config().expect("valid").peers.remove(0);
+            (peer.lacks_import_policy, peer.lacks_export_policy)
+        };
+        let required = "require_policy = true";
+        let import = "as = 1\nimport = [{ action = \"accept\" }]";
+        assert_eq!(lacks(required, "as = 1"), (true, true));
+        assert_eq!(lacks(required, import), (false, true));
+        assert_eq!(lacks(required, "as = 64512"), (false, false), "iBGP");
+        assert_eq!(lacks("", "as = 1"), (false, false), "off by default");
     }
 
     #[test]

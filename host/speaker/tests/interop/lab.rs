@@ -82,19 +82,51 @@ impl Lab {
     }
 
     pub fn ours_at(&self, listen: &str, asn: u32, rest: &str) {
-        let control = self.path("ours.ctl");
+        self.speaker("us", "ours", listen, asn, rest);
+    }
+
+    /// A speaker of ours in a namespace; its files have its name.
+    pub fn speaker(&self, space: &str, name: &str, listen: &str, asn: u32, rest: &str) {
+        let control = self.path(&format!("{name}.ctl"));
+        let id = if space == "us" {
+            "10.9.0.1"
+        } else {
+            "10.9.0.2"
+        };
         let text = format!(
-            "router_id = \"10.9.0.1\"\nlocal_as = {asn}\nlisten = [\"{listen}\"]\n\
+            "router_id = \"{id}\"\nlocal_as = {asn}\nlisten = [\"{listen}\"]\n\
              control = \"{}\"\n{rest}",
             control.display()
         );
-        let config = self.write("ours.toml", &text);
+        let config = self.write(&format!("{name}.toml"), &text);
         let own = std::env::current_exe().expect("this program has a path");
+        let own = own.to_str().expect("plain");
+        self.start(space, name, &[own, "speaker", &config]);
+    }
+
+    /// Ours again, after its end.
+    pub fn restart_ours(&self) {
+        let own = std::env::current_exe().expect("this program has a path");
+        let config = self.path("ours.toml");
+        let config = config.to_str().expect("plain");
         self.start(
             "us",
             "ours",
-            &[own.to_str().expect("plain"), "speaker", &config],
+            &[own.to_str().expect("plain"), "speaker", config],
         );
+    }
+
+    /// The liveness processes outlive their owners.
+    fn end_liveness(&self) {
+        for name in ["ours", "other"] {
+            let socket = self.path(&format!("{name}.liveness"));
+            if let Ok(report) = liveness::show(&socket) {
+                must(&format!("kill -KILL {}", report.pid));
+                wait("the liveness process has ended", 5, || {
+                    std::os::unix::net::UnixStream::connect(&socket).is_err()
+                });
+            }
+        }
     }
 
     pub fn ask(&self, query: &speaker::Query) -> String {
@@ -142,6 +174,8 @@ impl Lab {
                 }
             }
         }
+        self.end_liveness();
+        must("ip -n them link set c1 up");
         for entry in std::fs::read_dir(self.dir.path()).expect("ours").flatten() {
             let _ = std::fs::remove_file(entry.path());
         }

@@ -7,6 +7,7 @@
 //! it fails when the committed table has other cases.
 
 mod add_path;
+mod bfd;
 mod bird;
 mod frr;
 mod gobgp;
@@ -35,6 +36,7 @@ pub struct Case {
 
 /// Each daemon and the program that must be there.
 const PEERS: &[(&str, &str)] = &[
+    ("selvedge", "/proc/self/exe"),
     ("bird", "/usr/sbin/bird"),
     ("frr", "/usr/lib/frr/bgpd"),
     ("gobgp", "/usr/bin/gobgpd"),
@@ -48,6 +50,7 @@ const SUITES: &[&[Case]] = &[
     gobgp::CASES,
     guarded::CASES,
     policy::CASES,
+    bfd::CASES,
     add_path::CASES,
 ];
 
@@ -59,6 +62,17 @@ fn main() -> ExitCode {
         && mode == "speaker"
     {
         return match speaker::main_run(Path::new(config)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    if let [first, _, _, socket] = &args[..]
+        && first == "liveness"
+    {
+        return match liveness::run(&liveness::Options::new(socket.into())) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("{error:#}");

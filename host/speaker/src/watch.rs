@@ -1,0 +1,98 @@
+//! The paths that BFD watches: from the machine to the liveness process, and back.
+
+use crate::event_loop::Command;
+use bgp::{PathState, WatchedPath};
+use liveness::{Client, Launch, PathEvent, Wanted};
+use std::sync::Arc;
+use std::sync::mpsc;
+
+/// The way to the liveness process. It costs nothing while no path is to be watched.
+pub(crate) struct Watch {
+    launch: Option<Launch>,
+    client: Option<Client>,
+    commands: mpsc::Sender<Command>,
+    waker: Arc<mio::Waker>,
+}
+
+impl Watch {
+    pub fn new(
+        launch: Option<Launch>,
+        commands: mpsc::Sender<Command>,
+        waker: Arc<mio::Waker>,
+    ) -> Self {
+        Watch {
+            launch,
+            client: None,
+            commands,
+            waker,
+        }
+    }
+
+    /// A process that a former owner left has nothing to do where BFD is not configured any more.
+    pub fn end_when_unused(&self, config: &bgp::Config) {
+        let ranges = config.ranges.iter().map(|range| &range.template);
+        let is_used = config.peers.iter().chain(ranges).any(|p| p.bfd.is_some());
+        if let Some(launch) = &self.launch
+            && !is_used
+        {
+            liveness::end(&launch.socket);
+        }
+    }
+
+    /// Exactly these paths from now on.
+    pub fn paths(&mut self, paths: &[WatchedPath]) {
+        if self.client.is_none() {
+            self.client = self.start();
+        }
+        if let Some(client) = &self.client {
+            client.want(paths.iter().map(wanted).collect());
+        }
+    }
+
+    fn start(&self) -> Option<Client> {
+        let Some(launch) = self.launch.clone() else {
+            tracing::warn!("bfd-not-driven: BFD is configured, and nothing here can drive it");
+            return None;
+        };
+        let (commands, waker) = (self.commands.clone(), Arc::clone(&self.waker));
+        let tell = move |event| {
+            let (remote, state) = known(event);
+            // The speaker has stopped when nobody listens any more.
+            if commands.send(Command::Path(remote, state)).is_ok()
+                && let Err(error) = waker.wake()
+            {
+                tracing::error!("cannot wake the BGP thread: {error}");
+            }
+        };
+        Client::start(launch, tell)
+            .inspect_err(|error| tracing::warn!("bfd-process: no thread for it: {error}"))
+            .ok()
+    }
+}
+
+fn wanted(path: &WatchedPath) -> Wanted {
+    Wanted {
+        scope: path.scope,
+        multihop: path.bfd.multihop,
+        local: path.local,
+        interval_ms: u32::try_from(path.bfd.interval.as_millis()).unwrap_or(u32::MAX),
+        multiplier: path.bfd.multiplier,
+        ..Wanted::new(path.remote)
+    }
+}
+
+fn known(event: PathEvent) -> (std::net::IpAddr, PathState) {
+    match event {
+        PathEvent::Up { remote } => (remote, PathState::Up),
+        PathEvent::Unknown { remote } => (remote, PathState::Unknown),
+        PathEvent::Lost {
+            remote,
+            reason,
+            control_plane_independent,
+        } => {
+            tracing::info!("bfd: the path to {remote} is lost: {reason}");
+            let forwarding = control_plane_independent;
+            (remote, PathState::Lost { forwarding })
+        }
+    }
+}
