@@ -14,6 +14,9 @@ const OPEN_WAIT: Duration = Duration::from_secs(240);
 /// The least default of the send hold timer (RFC 9687 §6).
 const SEND_HOLD: Duration = Duration::from_secs(8 * 60);
 
+/// Keepalive intervals from this on are rounded down to whole seconds.
+const KEEPALIVE_ON_SECONDS: Duration = Duration::from_secs(8);
+
 /// How far one connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
@@ -83,6 +86,22 @@ impl Connection {
         self.announced = true;
         self.progress = now;
         true
+    }
+
+    /// Sets the time of the next KEEPALIVE: within `interval` from now, earlier by its jitter.
+    ///
+    /// Long intervals end on whole seconds, which all peers share: a thousand idle sessions then
+    /// cost one wake-up a second instead of one for each message.
+    pub fn arm_keepalive(&mut self, now: Duration, interval: Duration, random: &mut Random) {
+        if interval.is_zero() {
+            self.keepalive_at = None;
+            return;
+        }
+        let mut at = now + random.jitter(interval);
+        if interval >= KEEPALIVE_ON_SECONDS {
+            at = Duration::from_secs(at.as_secs());
+        }
+        self.keepalive_at = Some(at);
     }
 
     pub fn say(&mut self, message: Vec<u8>) {
@@ -238,5 +257,32 @@ impl Peer {
         self.errors = self.errors.saturating_add(1);
         self.idle_until = Some(now + random.jitter(wait));
         self.connect_at = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn long_keepalives_come_due_together() {
+        let deadlines = |interval_s| {
+            let interval = Duration::from_secs(interval_s);
+            let mut random = Random::new(1);
+            let deadline = |number: u64| {
+                let now = Duration::from_millis(100_000 + number);
+                let mut connection =
+                    Connection::new(ConnId::Accepted(number), Stage::Established, now);
+                connection.arm_keepalive(now, interval, &mut random);
+                let at = connection.keepalive_at.expect("armed");
+                assert!(at > now && at <= now + interval, "{at:?}");
+                at
+            };
+            (0..1000).map(deadline).collect::<BTreeSet<_>>().len()
+        };
+        assert!(deadlines(30) <= 10, "{}", deadlines(30));
+        // The control: short ones are kept as they fall.
+        assert!(deadlines(3) > 100, "{}", deadlines(3));
     }
 }

@@ -321,12 +321,11 @@ impl Speaker {
             let Some(agreed) = &mut connection.agreed else {
                 continue;
             };
-            agreed.keepalive = keepalive_interval(&peer.config, agreed.hold_time);
-            if connection.waiting.is_some() {
-                continue;
+            let interval = keepalive_interval(&peer.config, agreed.hold_time);
+            agreed.keepalive = interval;
+            if connection.waiting.is_none() {
+                connection.arm_keepalive(now.mono, interval, &mut self.random);
             }
-            connection.keepalive_at = (!agreed.keepalive.is_zero())
-                .then(|| now.mono + self.random.jitter(agreed.keepalive));
         }
     }
 

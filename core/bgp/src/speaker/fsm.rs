@@ -405,9 +405,9 @@ impl Speaker {
                 connection.progress = now.mono;
             }
             if due(connection.keepalive_at) {
-                let interval = connection.agreed.as_ref().map(|agreed| agreed.keepalive);
-                connection.keepalive_at =
-                    interval.map(|interval| now.mono + self.random.jitter(interval));
+                let agreed = connection.agreed.as_ref();
+                let interval = agreed.map_or(Duration::ZERO, |agreed| agreed.keepalive);
+                connection.arm_keepalive(now.mono, interval, &mut self.random);
                 self.say(peer, conn, wire::keepalive(), now);
             }
         }

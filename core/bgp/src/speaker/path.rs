@@ -12,6 +12,7 @@ use crate::wire::notification::{Notification, cease, code};
 use crate::{ConnId, Now, Output, PathState};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Shown beside the state while a session waits for its path.
 const WAITING: &str = "waiting-for-bfd";
@@ -137,10 +138,9 @@ impl Speaker {
         let Some(connection) = peer.connection(conn) else {
             return;
         };
-        let interval = connection.agreed.as_ref().map(|agreed| agreed.keepalive);
-        connection.keepalive_at = interval
-            .filter(|interval| !interval.is_zero())
-            .map(|interval| now.mono + self.random.jitter(interval));
+        let agreed = connection.agreed.as_ref();
+        let interval = agreed.map_or(Duration::ZERO, |agreed| agreed.keepalive);
+        connection.arm_keepalive(now.mono, interval, &mut self.random);
         self.say(peer, conn, wire::keepalive(), now);
     }
 }
