@@ -21,7 +21,19 @@ const IMPURE: [(&str, &str, &str); 1] = [(
 )];
 
 /// Tests that let time pass, each with the reason why there is no condition to wait for.
-const SLEEPING: [(&str, &str); 3] = [
+const SLEEPING: [(&str, &str); 6] = [
+    (
+        "host/speaker/tests/adversary/crowd.rs",
+        "one thread reads 500 sockets in turn, and pauses when none has anything",
+    ),
+    (
+        "host/speaker/tests/adversary/scenarios.rs",
+        "asks again whether ours has dialled",
+    ),
+    (
+        "host/speaker/tests/adversary/session.rs",
+        "asks again whether another daemon listens and takes the session",
+    ),
     (
         "app/cni/tests/processes.rs",
         "kills processes at random moments, so time has to pass between them",

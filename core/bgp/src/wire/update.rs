@@ -141,6 +141,9 @@ pub(crate) fn decode<'a>(
     }
     if update.reach.iter().any(Option::is_some) {
         state.complete();
+    } else if state.withdraw.is_some() {
+        // RFC 7606 §5.2: nobody can say which routes this was about.
+        return Err(malformed());
     }
     update.treat_as_withdraw = state.withdraw;
     update.discarded = state.discarded;
@@ -217,7 +220,12 @@ impl<'a, 'b> Block<'a, 'b> {
             kind::NEXT_HOP => {
                 let address = be32(value, 0).filter(|_| value.len() == 4);
                 let address = address.ok_or(Fault::Withdraw("next-hop"))?;
-                self.next_hop = Some(Ipv4Addr::from(address));
+                let address = Ipv4Addr::from(address);
+                // RFC 4271 §6.3: of no use to anybody; 0.0.0.0 is how we mark routes of our own.
+                if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
+                    self.fault("next_hop");
+                }
+                self.next_hop = Some(address);
                 return Ok(());
             }
             kind::MED => fits(value.len() == 4, "multi-exit-disc")?,
