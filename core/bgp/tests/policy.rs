@@ -331,6 +331,65 @@ fn export_changes_are_seen_by_the_peer() {
     assert!(path.communities.is_empty());
 }
 
+/// A peer that reads nothing for a while, told half of a table under one policy, then of another and
+/// of other routes: in the end it has what it should have.
+#[test]
+fn changes_amid_a_dump() {
+    const COUNT: u32 = 120_000;
+    let prefix = |i: u32| {
+        net(&format!(
+            "{}.{}.{}.0/24",
+            20 + i / 62_500,
+            i / 250 % 250,
+            i % 250
+        ))
+    };
+    // Each has its own attributes, so that the queue is long.
+    let origin = |i: u32| Origin {
+        communities: vec![i, i + 1, i + 2, i + 3],
+        ..Origin::default()
+    };
+    let tag = |text: &str| {
+        rules(vec![Rule {
+            operations: vec![Operation::AddCommunity(community(text))],
+            ..Rule::default()
+        }])
+    };
+    let mut world = line(2);
+    let mut config = world.speaker(0).config().clone();
+    config
+        .origins
+        .extend((0..COUNT).map(|i| (prefix(i), origin(i))));
+    world.configure(0, config.clone());
+    world.seconds(5);
+    world.nodes[1].deaf = true;
+    for (step, text) in ["1:1", "2:2", "3:3"].iter().enumerate() {
+        config.peers[0].export = tag(text);
+        // Some go, some come, some change.
+        for i in (step as u32..COUNT).step_by(5_003) {
+            config.origins.remove(&prefix(i));
+            config.origins.insert(prefix(COUNT + i), origin(i));
+            config.origins.insert(prefix(COUNT - 1 - i), origin(7));
+        }
+        world.configure(0, config.clone());
+        world.seconds(1);
+    }
+    let sent = world.status(0, 1).counters.bytes_out;
+    world.nodes[1].deaf = false;
+    world.seconds(20);
+    let more = world.status(0, 1).counters.bytes_out - sent;
+    assert!(more > 4 << 20, "the control: dumps were cut short, {more}");
+    assert_eq!(world.nodes[1].routes.len(), config.origins.len());
+    for i in (0..2 * COUNT).step_by(97) {
+        let path = world.best(1, &prefix(i).to_string());
+        let wanted = config.origins.contains_key(&prefix(i));
+        assert_eq!(path.is_some(), wanted, "{i}");
+        let tagged = |path: bgp::PathInfo| path.communities.contains(&"3:3".to_owned());
+        assert!(path.is_none_or(tagged), "{i}");
+    }
+    world.check_reports();
+}
+
 fn random_rule(draw: &mut impl FnMut(u64) -> u64) -> Rule {
     let mut rule = Rule::default();
     match draw(4) {

@@ -216,9 +216,10 @@ impl Filter {
         self.rules
             .iter()
             .find(|rule| {
+                // In this order: few rules match, and only those are asked whether they count.
                 rule.source.is_none_or(|wanted| wanted == source)
-                    && rule.is_plain()
                     && rule.matches_prefix(prefix)
+                    && rule.is_plain()
             })
             .map_or(self.otherwise, |rule| rule.action)
     }
