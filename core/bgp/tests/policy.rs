@@ -5,9 +5,10 @@ mod world;
 
 use bgp::{
     Action, AsPathMatch, Community, CommunityKind, CommunityMatch, Filter, InterfaceMatch,
-    NextHopMode, Operation, Origin, PathStanding, PeerType, PrefixMatch, Rule,
+    NextHopMode, Operation, Origin, PathStanding, PeerType, PrefixList, PrefixMatch, Rule,
 };
 use std::net::IpAddr;
+use std::sync::Arc;
 use world::{AS, World, addr, config, net, peer};
 
 const MANY: u32 = 10_000;
@@ -349,11 +350,18 @@ fn changes_amid_a_dump() {
         communities: vec![i, i + 1, i + 2, i + 3],
         ..Origin::default()
     };
-    let tag = |text: &str| {
-        rules(vec![Rule {
-            operations: vec![Operation::AddCommunity(community(text))],
+    let filter = |rejected: &[u32]| {
+        let list = rejected.iter().map(|i| PrefixMatch::exact(prefix(*i)));
+        let reject = Rule {
+            prefix_list: Some(Arc::new(PrefixList::new(list))),
+            action: Action::Reject,
             ..Rule::default()
-        }])
+        };
+        let tag = Rule {
+            operations: vec![Operation::AddCommunity(community("3:3"))],
+            ..Rule::default()
+        };
+        rules(vec![reject, tag])
     };
     let mut world = line(2);
     let mut config = world.speaker(0).config().clone();
@@ -363,8 +371,11 @@ fn changes_amid_a_dump() {
     world.configure(0, config.clone());
     world.seconds(5);
     world.nodes[1].deaf = true;
-    for (step, text) in ["1:1", "2:2", "3:3"].iter().enumerate() {
-        config.peers[0].export = tag(text);
+    // The second and the third filter say the same of nearly all routes, but half of them were told
+    // under none of the three.
+    let gone: Vec<u32> = (9..COUNT).step_by(4_999).collect();
+    for (step, rejected) in [&[][..], &[4711], &gone].iter().enumerate() {
+        config.peers[0].export = filter(rejected);
         // Some go, some come, some change.
         for i in (step as u32..COUNT).step_by(5_003) {
             config.origins.remove(&prefix(i));
@@ -374,13 +385,19 @@ fn changes_amid_a_dump() {
         world.configure(0, config.clone());
         world.seconds(1);
     }
+    // What the last filter rejects goes before anybody was told that it is rejected.
+    for i in &gone {
+        config.origins.remove(&prefix(*i));
+    }
+    world.configure(0, config.clone());
+    world.seconds(1);
     let sent = world.status(0, 1).counters.bytes_out;
     world.nodes[1].deaf = false;
     world.seconds(20);
     let more = world.status(0, 1).counters.bytes_out - sent;
     assert!(more > 4 << 20, "the control: dumps were cut short, {more}");
     assert_eq!(world.nodes[1].routes.len(), config.origins.len());
-    for i in (0..2 * COUNT).step_by(97) {
+    for i in (0..2 * COUNT).step_by(97).chain(gone) {
         let path = world.best(1, &prefix(i).to_string());
         let wanted = config.origins.contains_key(&prefix(i));
         assert_eq!(path.is_some(), wanted, "{i}");

@@ -80,6 +80,7 @@ pub(crate) fn apply(operations: &[Operation], block: &[u8]) -> Vec<u8> {
 }
 
 /// The path with one more AS in front (RFC 4271 §5.1.2).
+#[inline]
 pub(crate) fn prepend(path: &[u8], asn: u32) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len() + 6);
     match path {

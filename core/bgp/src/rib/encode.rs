@@ -59,6 +59,9 @@ pub(crate) fn admit<K: Key>(
     {
         return None;
     }
+    if judge.is_idle() {
+        return Some(None);
+    }
     let subject = Subject {
         attributes: path.attributes,
         next_hop: path.next_hop,

@@ -149,14 +149,21 @@ impl<K: Key> FamilyRib<K> {
         for (i, (key, hash)) in self.keys.iter().zip(&self.hashes).enumerate() {
             let mut said = said;
             said.path_id = self.ids.get(i).copied().unwrap_or(0);
+            let mut received = None;
             if !as_it_is {
-                said = import.apply(said, || key.to_net(), &mut shared);
+                (said, received) = import.apply(said, || key.to_net(), &mut shared);
             }
             let new = self
                 .table
                 .announce((*hash, *key), peer, said, &mut shared, &mut counted);
             if let Some(net) = new {
                 held.nets.add(net, self.table.size());
+            }
+            if let Some(received) = received
+                && let Some(net) = new.or_else(|| self.table.find(*hash, *key))
+            {
+                let source = (peer, said.path_id);
+                self.table.keep_received(net, source, received, &mut shared);
             }
         }
         held.count(counted);

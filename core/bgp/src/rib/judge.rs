@@ -1,6 +1,7 @@
 //! Filters over many routes: what depends on attributes is worked out once for each set of them.
 
 use super::index::{Index, hash_words};
+use super::received::Said;
 use super::table::{Announcement, Rejection, Shared};
 use crate::NextHop;
 use crate::filter::{self, Action, Demand, Facts, Filter, Interfaces, Session, Source};
@@ -62,12 +63,12 @@ impl<'f> Judge<'f> {
     }
 
     /// True when nothing is rejected and nothing changed.
+    #[inline]
     pub fn is_idle(&self) -> bool {
         self.demand == Demand::Nothing
     }
 
     /// What becomes of a route.
-    #[inline]
     pub fn judge<'b>(
         &mut self,
         subject: Subject,
@@ -192,16 +193,16 @@ impl<'f> Importer<'f> {
         self.judge.is_idle() && !self.lacking
     }
 
-    /// What a route is by the filter. `said` is what the peer said; its ids stay the caller's.
+    /// What a route is by the filter, and what it was where that differs. `said` is what the peer said; its ids stay the caller's.
     pub fn apply(
         &mut self,
         said: Announcement,
         prefix: impl FnOnce() -> IpNet,
         shared: &mut Shared<'_>,
-    ) -> Announcement {
+    ) -> (Announcement, Option<Said>) {
         if self.lacking {
             let rejection = Some(Rejection::NoImportPolicy);
-            return Announcement { rejection, ..said };
+            return (Announcement { rejection, ..said }, None);
         }
         let subject = Subject {
             attributes: said.attributes,
@@ -213,11 +214,11 @@ impl<'f> Importer<'f> {
             (block, shared.next_hops.get(said.next_hop))
         };
         match self.judge.judge(subject, facts, prefix) {
-            Verdict::Reject => Announcement {
-                rejection: Some(Rejection::ImportFilter),
-                ..said
-            },
-            Verdict::Accept(None) => said,
+            Verdict::Reject => {
+                let rejection = Some(Rejection::ImportFilter);
+                (Announcement { rejection, ..said }, None)
+            }
+            Verdict::Accept(None) => (said, None),
             Verdict::Accept(Some(rule)) => {
                 let received = (said.attributes, said.next_hop);
                 let operations = self.filter.operations(Some(rule));
@@ -239,18 +240,21 @@ impl<'f> Importer<'f> {
                     )
                 });
                 let changed = (attributes, next_hop) != received;
-                Announcement {
+                let made = Announcement {
                     attributes,
                     next_hop,
-                    received: changed.then_some(received),
                     ..said
-                }
+                };
+                (made, changed.then_some(received))
             }
         }
     }
 
     /// Lets go of what was made; what paths use stays.
     pub fn end(self, shared: &mut Shared<'_>) {
+        if self.made.is_empty() {
+            return;
+        }
         for (attributes, next_hop) in self.made.into_values() {
             shared.attributes.release(attributes);
             shared.next_hops.release(next_hop);

@@ -14,6 +14,7 @@ mod log;
 mod net_set;
 pub(crate) mod outbox;
 mod ranking;
+mod received;
 pub(crate) mod table;
 
 pub(crate) use adj_rib_out::Joining;
@@ -128,7 +129,6 @@ impl Rib {
                 attributes,
                 next_hop,
                 rejection,
-                received: None,
                 path_id: 0,
             };
             match reach.family {
@@ -155,7 +155,6 @@ impl Rib {
             attributes,
             next_hop,
             rejection: None,
-            received: None,
             path_id: 0,
         };
         if let Some(key) = V4::from_net(prefix) {

@@ -7,13 +7,11 @@ use super::attributes::{Attributes, NextHops};
 use super::decision::{self, Candidate, Origin};
 use super::index::{Index, hash_words};
 use super::log::{Before, Log};
+use super::received::{Received, Said};
 use crate::wire::nlri::Key;
 
 /// End of a list.
 const NONE: u32 = u32::MAX;
-
-/// What a path is where the import filter did not change it.
-const NOT_CHANGED: (u32, u32) = (NONE, NONE);
 
 /// Why a path is kept out of the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +70,6 @@ pub(crate) struct Announcement {
     pub attributes: u32,
     pub next_hop: u32,
     pub rejection: Option<Rejection>,
-    /// Attributes and next hop as the peer said them, where the import filter changed them.
-    pub received: Option<(u32, u32)>,
     /// The peer's path identifier (RFC 7911 §3); 0 without add-path.
     pub path_id: u32,
 }
@@ -110,9 +106,7 @@ pub(crate) struct Table<K> {
     free_nets: Vec<u32>,
     paths: Vec<Path>,
     free_path: u32,
-    /// By number of the path, [`Announcement::received`] or [`NOT_CHANGED`], so that another filter
-    /// can be applied; as long as no filter changes anything, empty.
-    received: Vec<(u32, u32)>,
+    received: Received,
     /// By number of the path; only kept once [`Table::use_add_path`] was called.
     marks: Option<Vec<Mark>>,
     stamp: u32,
@@ -145,7 +139,7 @@ impl<K: Key> Table<K> {
             free_nets: Vec::new(),
             paths: Vec::new(),
             free_path: NONE,
-            received: Vec::new(),
+            received: Received::default(),
             marks: None,
             stamp: 1,
             log: Log::default(),
@@ -323,7 +317,6 @@ impl<K: Key> Table<K> {
             shared.next_hops.keep(said.next_hop);
             let at = self.add_path(path);
             self.note_change(at, said.path_id);
-            self.keep_received(at, said.received, shared);
             let net = &mut self.nets[id as usize];
             net.first = at;
             if said.rejection.is_none() {
@@ -347,7 +340,7 @@ impl<K: Key> Table<K> {
             counted.stale -= i32::from(was.stale);
             shared.attributes.release(was.attributes);
             shared.next_hops.release(was.next_hop);
-            self.keep_received(at, said.received, shared);
+            self.received.forget(at, shared);
             let same = (was.attributes, was.next_hop, was.rejection)
                 == (said.attributes, said.next_hop, said.rejection);
             if same {
@@ -359,7 +352,6 @@ impl<K: Key> Table<K> {
             let next = std::mem::replace(&mut self.nets[id as usize].first, NONE);
             let at = self.add_path(Path { next, ..path });
             self.note_change(at, said.path_id);
-            self.keep_received(at, said.received, shared);
             self.nets[id as usize].first = at;
         }
         self.choose(id, old_best, shared);
@@ -385,7 +377,7 @@ impl<K: Key> Table<K> {
     pub fn remove(&mut self, id: u32, at: u32, shared: &mut Shared<'_>, counted: &mut Counted) {
         let old_best = self.best(id).copied();
         let gone = self.paths[at as usize];
-        self.keep_received(at, None, shared);
+        self.received.forget(at, shared);
         self.unlink(id, at);
         self.paths[at as usize].next = self.free_path;
         self.free_path = at;
@@ -415,7 +407,7 @@ impl<K: Key> Table<K> {
         &mut self,
         id: u32,
         at: u32,
-        said: Announcement,
+        (said, received): (Announcement, Option<Said>),
         shared: &mut Shared<'_>,
         counted: &mut Counted,
     ) {
@@ -435,7 +427,7 @@ impl<K: Key> Table<K> {
             self.note_change(at, self.mark(at).id);
             self.choose(id, old_best, shared);
         }
-        self.keep_received(at, said.received, shared);
+        self.received.keep(at, received, shared);
         shared.attributes.release(was.attributes);
         shared.next_hops.release(was.next_hop);
     }
@@ -443,42 +435,26 @@ impl<K: Key> Table<K> {
     /// What a peer said of a net, before the import filter.
     pub fn said(&self, at: u32) -> Announcement {
         let path = &self.paths[at as usize];
-        let received = self.received.get(at as usize).copied();
-        let (attributes, next_hop) = received
-            .filter(|received| *received != NOT_CHANGED)
-            .unwrap_or((path.attributes, path.next_hop));
+        let received = self.received.get(at);
+        let (attributes, next_hop) = received.unwrap_or((path.attributes, path.next_hop));
         Announcement {
             attributes,
             next_hop,
             rejection: path.rejection,
-            received: None,
             path_id: self.mark(at).id,
         }
     }
 
-    /// Keeps what a path was before the import filter, or forgets it.
-    #[inline]
-    fn keep_received(&mut self, at: u32, received: Option<(u32, u32)>, shared: &mut Shared<'_>) {
-        if received.is_some() || !self.received.is_empty() {
-            self.replace_received(at as usize, received.unwrap_or(NOT_CHANGED), shared);
-        }
-    }
-
-    fn replace_received(&mut self, at: usize, new: (u32, u32), shared: &mut Shared<'_>) {
-        if at >= self.received.len() {
-            if new == NOT_CHANGED {
-                return;
-            }
-            self.received.resize(at + 1, NOT_CHANGED);
-        }
-        if new != NOT_CHANGED {
-            shared.attributes.keep(new.0);
-            shared.next_hops.keep(new.1);
-        }
-        let old = std::mem::replace(&mut self.received[at], new);
-        if old != NOT_CHANGED {
-            shared.attributes.release(old.0);
-            shared.next_hops.release(old.1);
+    /// Keeps what a peer's path was before the import filter changed it.
+    pub fn keep_received(
+        &mut self,
+        id: u32,
+        (peer, path_id): (u16, u32),
+        said: Said,
+        shared: &mut Shared<'_>,
+    ) {
+        if let Some(at) = self.locate(id, peer, path_id) {
+            self.received.keep(at, Some(said), shared);
         }
     }
 
