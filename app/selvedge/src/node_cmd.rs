@@ -47,6 +47,9 @@ pub struct RunArgs {
     /// bird (BGP) or none.
     #[arg(long)]
     backend: Option<String>,
+    /// BFD with the other nodes, as INTERVALxMULTIPLIER in milliseconds such as 50x3 (SELVEDGE_BFD).
+    #[arg(long)]
+    bfd: Option<String>,
     /// Create no default IPPool.
     #[arg(long)]
     no_default_ippools: bool,
@@ -80,6 +83,7 @@ fn run_node(args: RunArgs) -> Result<()> {
         ip_autodetection_method: args.ip_autodetection_method,
         ip6_autodetection_method: args.ip6_autodetection_method,
         backend: args.backend,
+        bfd: args.bfd,
         no_default_ippools: args.no_default_ippools,
     };
     agent::run(&AgentConfig::read(flags, &env, &hostname)?, &datastore)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use resource::kinds::Node;
 
+use crate::sessions::NodePath;
 use crate::{Reason, Refusal, Resources};
 
 /// Calico's AS for nodes that nobody gave one.
@@ -39,6 +40,19 @@ impl NodeView {
         match like {
             IpAddr::V4(_) => self.ipv4.map(|net| net.addr().into()),
             IpAddr::V6(_) => self.ipv6.map(|net| net.addr().into()),
+        }
+    }
+
+    /// How it reaches another node's address.
+    pub fn path_to(&self, address: IpAddr) -> NodePath {
+        let on_link = match address {
+            IpAddr::V4(address) => self.ipv4.is_some_and(|net| net.contains(&address)),
+            IpAddr::V6(address) => self.ipv6.is_some_and(|net| net.contains(&address)),
+        };
+        if on_link {
+            NodePath::OnLink
+        } else {
+            NodePath::Routed
         }
     }
 

@@ -30,4 +30,4 @@ pub use names::{DNS_ANNOTATION, DNS_DOMAIN_ANNOTATION, DnsService, Names};
 pub use pools::Pool;
 pub use reason::{Reason, Refusal};
 pub use resources::{NamespacedName, Part, Resources};
-pub use sessions::{NextHop, Session, SessionKind};
+pub use sessions::{NextHop, NodePath, Session, SessionKind};

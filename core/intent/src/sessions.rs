@@ -42,6 +42,15 @@ pub enum NextHop {
     Keep,
 }
 
+/// How a node of the cluster is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodePath {
+    /// Its address is in the own LAN.
+    OnLink,
+    /// Through a router.
+    Routed,
+}
+
 /// One BGP session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -55,6 +64,8 @@ pub struct Session {
     pub address: IpAddr,
     /// The peer's port.
     pub port: u16,
+    /// Set when the peer is a node of the cluster.
+    pub node: Option<NodePath>,
     /// Our AS.
     pub local_as: u32,
     /// The peer's AS.
@@ -265,6 +276,7 @@ fn session(
         because: because.to_string(),
         address: peer.address,
         port: peer.port,
+        node: peer.node.map(|_| me.path_to(peer.address)),
         local_as,
         remote_as: peer.asn,
         source: own.filter(|_| rule.source_node_ip),
@@ -302,6 +314,7 @@ fn mesh(cluster: &Cluster, me: &NodeView) -> Vec<Session> {
                 because: "node-to-node mesh".to_string(),
                 address,
                 port: peer.port,
+                node: Some(me.path_to(address)),
                 local_as: me.asn,
                 remote_as: peer.asn,
                 source: Some(own),

@@ -24,6 +24,6 @@ mod session_filter;
 mod speaker_config;
 
 pub use input::{BatchId, Input, LearntRoute, Now, Recorded, StoredChange};
-pub use node::{DNS_PORT, Health, Node, Options};
+pub use node::{Bfd, DNS_PORT, Health, Node, Options};
 pub use output::{Names, Notice, Output};
 pub use recording::{Line, ReplayError, replay};

@@ -11,7 +11,7 @@ use service::Table;
 
 use crate::kernel::KernelView;
 use crate::kernel_input::{NextHops, adopt, dataplane_input, has_ours, pod_mtu};
-use crate::speaker_config::{asks_interface, speaker_config};
+use crate::speaker_config::{asks_interface, speaker_config, watch_nodes};
 use crate::{Input, LearntRoute, Names, Notice, Now, Output, StoredChange};
 
 /// The port on which the agent answers DNS for the cluster's service; the service's own port is 53.
@@ -26,6 +26,18 @@ pub struct Options {
     pub router_id: Option<Ipv4Addr>,
     /// Whether BGP is spoken at all (Calico: `CALICO_NETWORKING_BACKEND` is not `none`).
     pub bgp: bool,
+    /// BFD watches the paths to all nodes that there are sessions with.
+    #[serde(default)]
+    pub bfd: Option<Bfd>,
+}
+
+/// How BFD watches the paths to other nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bfd {
+    /// Both of our intervals, in milliseconds.
+    pub interval_ms: u32,
+    /// Detect Mult.
+    pub multiplier: u8,
 }
 
 impl Options {
@@ -35,6 +47,7 @@ impl Options {
             name: name.into(),
             router_id: None,
             bgp: true,
+            bfd: None,
         }
     }
 }
@@ -297,12 +310,15 @@ impl Node {
             return;
         };
         let restarting = self.restarting.unwrap_or(false);
-        let config = speaker_config(
+        let mut config = speaker_config(
             intent,
             self.options.router_id,
             restarting,
             self.kernel.actual(),
         );
+        if let Some(bfd) = self.options.bfd {
+            watch_nodes(&mut config, intent, bfd);
+        }
         if self.told.speaker.as_ref() != Some(&config) {
             self.told.speaker = Some(config.clone());
             self.outputs.push_back(Output::Speaker(Box::new(config)));

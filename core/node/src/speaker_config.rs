@@ -2,12 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bgp::{Action, Config, Family, Filter, GracefulRestart, Origin, PeerConfig, PrefixMatch, Rule};
 use dataplane::Actual;
-use intent::{ExportRule, Intent, NextHop, Session};
+use intent::{ExportRule, Intent, NextHop, NodePath, Session};
 use ipnet::IpNet;
 
+use crate::Bfd;
 use crate::session_filter::filter;
 
 /// LOCAL_PREF of what a node originates: Calico's bridge of kernel metric 1024, 2^31 - 1 - 1024 (calico-compat §6.4 a).
@@ -53,6 +55,22 @@ pub(crate) fn speaker_config(
             .collect();
     }
     config
+}
+
+/// Lets BFD watch the paths to the nodes that there are sessions with. Two nodes of one LAN take each other for neighbours;
+/// who is behind a router is several hops away (RFC 5883).
+pub(crate) fn watch_nodes(config: &mut Config, intent: &Intent, bfd: Bfd) {
+    for peer in &mut config.peers {
+        let sessions = &intent.bgp.sessions;
+        let session = sessions.iter().find(|session| session.name == peer.name);
+        let path = session.and_then(|session| session.node);
+        peer.bfd = path.map(|path| bgp::Bfd {
+            interval: Duration::from_millis(u64::from(bfd.interval_ms)),
+            multiplier: bfd.multiplier,
+            multihop: path == NodePath::Routed,
+            strict: None,
+        });
+    }
 }
 
 /// True when some BGPFilter in use asks for a route's interface.

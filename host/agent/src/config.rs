@@ -1,6 +1,7 @@
 //! What `selvedge node run` is told: Calico's flags and environment (calico-compat §5.2, §9).
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -88,6 +89,10 @@ pub struct AgentConfig {
     pub asn: Option<u32>,
     /// BGP is spoken (`CALICO_NETWORKING_BACKEND` is not `none`).
     pub bgp: bool,
+    /// BFD with the other nodes (`SELVEDGE_BFD`).
+    pub bfd: Option<node::Bfd>,
+    /// The process that drives BFD, when it is not this program: its command, to which the socket is added.
+    pub liveness_command: Option<Vec<OsString>>,
     /// BGP Identifier.
     pub router_id: RouterId,
     /// Pool to create when there is none.
@@ -119,6 +124,8 @@ pub struct Flags {
     pub ip6_autodetection_method: Option<String>,
     /// `--backend`.
     pub backend: Option<String>,
+    /// `--bfd`.
+    pub bfd: Option<String>,
     /// `--no-default-ippools`.
     pub no_default_ippools: bool,
 }
@@ -158,6 +165,11 @@ impl AgentConfig {
                     "CALICO_NETWORKING_BACKEND is '{other}'; this node can do bird (BGP) and none"
                 ),
             },
+            bfd: match flag(&flags.bfd, "SELVEDGE_BFD").as_deref() {
+                None | Some("none") => None,
+                Some(text) => Some(bfd(text)?),
+            },
+            liveness_command: None,
             router_id: match var("CALICO_ROUTER_ID") {
                 None => RouterId::Address,
                 Some("hash") => RouterId::Hash,
@@ -234,6 +246,22 @@ fn as_number(text: &str) -> Result<u32> {
     number
         .filter(|n| *n != 0)
         .with_context(|| format!("--as or AS is '{text}'; write a number such as 64512 or 1.10"))
+}
+
+/// INTERVALxMULTIPLIER, the interval in milliseconds.
+fn bfd(text: &str) -> Result<node::Bfd> {
+    let parse = |(interval, multiplier): (&str, &str)| {
+        let interval_ms = interval.trim_end_matches("ms").parse().ok()?;
+        let multiplier = multiplier.parse().ok()?;
+        let good = (3..=60_000).contains(&interval_ms) && multiplier > 0;
+        good.then_some(node::Bfd {
+            interval_ms,
+            multiplier,
+        })
+    };
+    text.split_once('x').and_then(parse).with_context(|| {
+        format!("--bfd or SELVEDGE_BFD is '{text}'; write INTERVALxMULTIPLIER in milliseconds such as 50x3, or none")
+    })
 }
 
 fn truth(text: Option<&str>, absent: bool) -> Result<bool> {
@@ -356,6 +384,7 @@ mod tests {
         let config = read(flags, &env).expect("a configuration");
         assert_eq!(config.name, "node-1");
         assert_eq!(config.asn, Some(65546));
+        assert_eq!(config.bfd, None);
         assert_eq!(
             config.ip,
             AddressChoice::Given("10.20.1.84/32".parse().expect("a net"), false)
@@ -403,6 +432,9 @@ mod tests {
             &[("IP_AUTODETECTION_METHOD", "guess")],
             "IP_AUTODETECTION_METHOD",
         );
+        for wrong in ["50", "x3", "50x0", "1x3", "50x300"] {
+            check(&[("SELVEDGE_BFD", wrong)], "such as 50x3");
+        }
         check(&[("CALICO_ROUTER_ID", "x")], "CALICO_ROUTER_ID is 'x'");
     }
 

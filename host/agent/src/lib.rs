@@ -32,4 +32,4 @@ mod tunnel;
 pub use bird_socket::{View, answer};
 pub use config::{AgentConfig, Flags, Paths};
 pub use lock::Lock;
-pub use run::{HEALTH_FILE, run};
+pub use run::{HEALTH_FILE, LIVENESS_SOCKET, run};

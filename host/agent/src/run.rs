@@ -93,7 +93,12 @@ impl<'a> Agent<'a> {
             name: config.name.clone(),
             router_id: config.router_id.resolve(&config.name),
             bgp: config.bgp,
+            bfd: config.bfd.filter(|_| config.bgp),
         };
+        if options.bfd.is_none() {
+            // One that a former agent left has nothing to do any more.
+            liveness::end(&config.paths.run.join(LIVENESS_SOCKET));
+        }
         let recorder = config
             .record
             .as_ref()
@@ -282,6 +287,7 @@ impl<'a> Agent<'a> {
         }
         let options = speaker::Options {
             seed: Some(identity::seed()?),
+            liveness: self.config.bfd.map(|_| self.liveness()),
             ..speaker::Options::default()
         };
         let handle = speaker::spawn_with(config, options).context("starting the BGP speaker")?;
@@ -310,6 +316,18 @@ impl<'a> Agent<'a> {
             .spawn(forward)?;
         *speaker = Some(handle);
         Ok(())
+    }
+
+    fn liveness(&self) -> liveness::Launch {
+        let socket = self.config.paths.run.join(LIVENESS_SOCKET);
+        match &self.config.liveness_command {
+            None => liveness::Launch::own(socket),
+            Some(command) => {
+                let mut command = command.clone();
+                command.push(socket.clone().into_os_string());
+                liveness::Launch { socket, command }
+            }
+        }
     }
 
     fn health_path(&self) -> std::path::PathBuf {
@@ -368,6 +386,9 @@ fn say_peer(event: &bgp::PeerEvent) {
         tracing::debug!("{} is {}: {}", event.peer, event.state, event.error);
     }
 }
+
+/// In the runtime directory: the socket of the process that drives BFD.
+pub const LIVENESS_SOCKET: &str = "selvedge.liveness";
 
 /// In the runtime directory: how far the agent is, as JSON.
 pub const HEALTH_FILE: &str = "health.json";

@@ -2,7 +2,6 @@
 
 mod world;
 
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use resource::Metadata;
@@ -12,6 +11,7 @@ use resource::kinds::{
 };
 use rustix::process::Signal;
 use world::bird::Bird;
+use world::ping::Ping;
 use world::{World, attempt, in_own_namespaces, run, wait_for};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -281,46 +281,6 @@ fn replays(world: &World, name: &str) {
         .collect();
     let equal = node::replay(&lines).expect("the same outputs");
     assert!(equal > 10, "{equal} outputs in {} lines", lines.len());
-}
-
-/// A BIRD on a host; its kernel gets what it learns.
-/// Pings from a host, 5 ms apart, until stopped; then how many were sent and how many lost.
-struct Ping(Child);
-
-impl Ping {
-    fn start(host: &str, target: &str) -> Ping {
-        let child = Command::new("ip")
-            .args(["netns", "exec", host, "ping", "-q", "-i", "0.005", target])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("ping");
-        Ping(child)
-    }
-
-    fn stop(self) -> (u32, u32) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), Signal::INT)
-            .expect("a signal");
-        let output = self.0.wait_with_output().expect("an end");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let number = |word: &str| -> u32 {
-            let line = text
-                .lines()
-                .find(|line| line.contains("packets transmitted"))
-                .expect("a summary");
-            let part = line
-                .split(", ")
-                .find(|part| part.contains(word))
-                .expect("a count");
-            part.split_whitespace()
-                .next()
-                .and_then(|n| n.parse().ok())
-                .expect("a number")
-        };
-        (
-            number("transmitted"),
-            number("transmitted") - number("received"),
-        )
-    }
 }
 
 /// How often each way of restarting is tried; ten each when SELVEDGE_RESTARTS=10.

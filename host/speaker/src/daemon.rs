@@ -22,8 +22,13 @@ pub fn main_run(config_path: &Path) -> Result<()> {
         signal_hook::consts::SIGHUP,
     ])
     .context("cannot listen for signals")?;
+    let socket = liveness_socket(file.control());
+    if !has_bfd(&config) {
+        // One that a former speaker left has nothing to do any more.
+        liveness::end(&socket);
+    }
     let options = Options {
-        liveness: Some(liveness::Launch::own(liveness_socket(file.control()))),
+        liveness: Some(liveness::Launch::own(socket)),
         ..Options::default()
     };
     let handle = spawn_with(config, options).context("cannot start the speaker")?;
@@ -53,6 +58,11 @@ pub fn main_run(config_path: &Path) -> Result<()> {
     handle.stop();
     let _ = std::fs::remove_file(file.control());
     Ok(())
+}
+
+fn has_bfd(config: &bgp::Config) -> bool {
+    let ranges = config.ranges.iter().map(|range| &range.template);
+    config.peers.iter().chain(ranges).any(|p| p.bfd.is_some())
 }
 
 /// The socket of the process that drives BFD for the speaker with this control socket, beside it.

@@ -94,7 +94,6 @@ impl EventLoop {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let watch = Watch::new(launch, commands, Arc::clone(&waker));
-        watch.end_when_unused(&config);
         socket::raise_file_limit();
         let started = Instant::now();
         let event_loop = EventLoop {

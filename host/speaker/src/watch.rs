@@ -28,17 +28,6 @@ impl Watch {
         }
     }
 
-    /// A process that a former owner left has nothing to do where BFD is not configured any more.
-    pub fn end_when_unused(&self, config: &bgp::Config) {
-        let ranges = config.ranges.iter().map(|range| &range.template);
-        let is_used = config.peers.iter().chain(ranges).any(|p| p.bfd.is_some());
-        if let Some(launch) = &self.launch
-            && !is_used
-        {
-            liveness::end(&launch.socket);
-        }
-    }
-
     /// Exactly these paths from now on.
     pub fn paths(&mut self, paths: &[WatchedPath]) {
         if self.client.is_none() {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 pub mod bird;
+pub mod ping;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,12 +17,16 @@ use store::{AnyStore, Datastore, block_on};
 
 const INSIDE: &str = "SELVEDGE_TEST_INSIDE";
 const AGENT: &str = "SELVEDGE_TEST_AGENT";
+const LIVENESS: &str = "SELVEDGE_TEST_LIVENESS";
 
 /// Runs a test's body in user, network and mount namespaces of its own, by starting the test anew in them; in such a
 /// process that is meant to be an agent, runs the agent.
 pub fn in_own_namespaces(test: &str, body: impl FnOnce(&Path)) {
+    if std::env::var_os(LIVENESS).is_some() {
+        return liveness_process();
+    }
     if std::env::var_os(AGENT).is_some() {
-        return agent_process();
+        return agent_process(test);
     }
     if std::env::var_os(INSIDE).is_some() {
         run("mount -t tmpfs none /run");
@@ -32,7 +37,20 @@ pub fn in_own_namespaces(test: &str, body: impl FnOnce(&Path)) {
         let directory = tempfile::tempdir().expect("a directory");
         return body(directory.path());
     }
-    let output = Command::new("unshare")
+    // In a user namespace nobody may ask for real-time priority, but a limit from outside holds in it.
+    let limit = ["--rtprio=99:99", "unshare"];
+    let is_allowed = Command::new("prlimit")
+        .args([limit[0], "true"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    let mut command = if is_allowed {
+        let mut command = Command::new("prlimit");
+        command.args(limit);
+        command
+    } else {
+        Command::new("unshare")
+    };
+    let output = command
         .args(["-Urnm", "--pid", "--fork", "--kill-child"])
         .arg(std::env::current_exe().expect("the test's own program"))
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
@@ -51,7 +69,16 @@ pub fn in_own_namespaces(test: &str, body: impl FnOnce(&Path)) {
     println!("{text}");
 }
 
-fn agent_process() {
+/// The process that drives BFD; its socket is the last argument.
+fn liveness_process() {
+    let socket = std::env::args_os().next_back().expect("a socket");
+    if let Err(error) = liveness::run(&liveness::Options::new(socket.into())) {
+        eprintln!("liveness: {error:#}");
+        std::process::exit(1);
+    }
+}
+
+fn agent_process(test: &str) {
     let env: BTreeMap<String, String> = std::env::vars().collect();
     let directory = PathBuf::from(&env["SELVEDGE_TEST_DIRECTORY"]);
     let mut config = AgentConfig::read(Flags::default(), &env, "host").expect("a configuration");
@@ -59,6 +86,11 @@ fn agent_process() {
         lib: directory.join("lib"),
         run: directory.join("run"),
     };
+    let own = std::env::current_exe().expect("the test's own program");
+    let own = own.to_str().expect("text").to_owned();
+    let variable = format!("{LIVENESS}=1");
+    let words = ["env", &variable, &own, "--exact", "--nocapture", test];
+    config.liveness_command = Some(words.map(Into::into).into());
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
