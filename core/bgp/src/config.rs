@@ -123,6 +123,18 @@ pub struct Bfd {
     pub strict: Option<Duration>,
 }
 
+/// What is done about more prefixes than [`PeerConfig::max_prefixes`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LimitAction {
+    /// The session ends (Cease, RFC 4486 subcode 1) and is tried again as after any error.
+    #[default]
+    End,
+    /// The session ends, and is tried again after this time.
+    Restart(Duration),
+    /// The session stays, and what is more is kept out.
+    Discard,
+}
+
 /// One configured peer, or the template of a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerConfig {
@@ -190,8 +202,12 @@ pub struct PeerConfig {
     pub export: Filter,
     /// BFD watches the path to the peer (RFC 5882 §10.2).
     pub bfd: Option<Bfd>,
-    /// More accepted prefixes than this end the session (Cease, RFC 4486 subcode 1).
+    /// How many prefixes of each family are accepted at most.
     pub max_prefixes: Option<u32>,
+    /// At how many hundredths of that there is a notice, once a session.
+    pub max_prefixes_warning: Option<u8>,
+    /// What is done when there are more.
+    pub max_prefixes_action: LimitAction,
 }
 
 impl PeerConfig {
@@ -228,6 +244,8 @@ impl PeerConfig {
             export: Filter::accept_all(),
             bfd: None,
             max_prefixes: None,
+            max_prefixes_warning: None,
+            max_prefixes_action: LimitAction::End,
         }
     }
 }

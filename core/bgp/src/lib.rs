@@ -31,7 +31,8 @@ mod status;
 mod wire;
 
 pub use config::{
-    AddPath, Bfd, Config, GracefulRestart, NextHopMode, Origin, PeerConfig, RangeConfig,
+    AddPath, Bfd, Config, GracefulRestart, LimitAction, NextHopMode, Origin, PeerConfig,
+    RangeConfig,
 };
 pub use filter::{
     Action, AsPathMatch, Community, CommunityError, CommunityKind, CommunityMatch, Filter,

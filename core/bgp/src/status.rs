@@ -85,6 +85,10 @@ pub enum NoticeReason {
     /// A dynamic neighbour was turned away: its range has as many as it may. Said once until
     /// one of them leaves.
     RangeFull,
+    /// A peer's prefixes have come near the limit. Said once a session and family.
+    MaxPrefixesWarning,
+    /// A peer's prefixes over the limit are kept out. Said once a session.
+    MaxPrefixes,
 }
 
 impl NoticeReason {
@@ -92,6 +96,8 @@ impl NoticeReason {
     pub fn name(self) -> &'static str {
         match self {
             NoticeReason::RangeFull => "range-full",
+            NoticeReason::MaxPrefixesWarning => "max-prefixes-warning",
+            NoticeReason::MaxPrefixes => "max-prefixes",
         }
     }
 }
@@ -159,7 +165,7 @@ pub struct PeerStatus {
     /// Counters.
     pub counters: Counters,
     /// What people should know of it although it may be up, by stable names:
-    /// `no-import-policy`, `no-export-policy` (RFC 8212).
+    /// `no-import-policy`, `no-export-policy` (RFC 8212), `max-prefixes-warning`, `max-prefixes`.
     pub notes: Vec<&'static str>,
 }
 

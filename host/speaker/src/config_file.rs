@@ -99,6 +99,11 @@ struct NeighborEntry {
     stale_time: Option<u16>,
     bfd: Option<BfdEntry>,
     max_prefixes: Option<u32>,
+    /// Per cent.
+    max_prefixes_warning: Option<u8>,
+    max_prefixes_action: Option<session::LimitName>,
+    /// Seconds, for the action `restart`.
+    max_prefixes_restart: Option<u16>,
     import: Option<Vec<RuleEntry>>,
     export: Option<Vec<RuleEntry>>,
     /// Shared filters, in order, before the rules above.
@@ -268,7 +273,7 @@ impl ConfigFile {
         peer.allow_own_as = entry.allow_own_as.unwrap_or(0);
         let bfd = entry.bfd.as_ref().map(BfdEntry::bfd).transpose();
         peer.bfd = bfd.with_context(|| format!("{what}: bfd"))?;
-        peer.max_prefixes = entry.max_prefixes;
+        entry.limit(&what, &mut peer)?;
         peer.import = named
             .filter("import", &entry.import_filters, entry.import.as_deref())
             .with_context(|| format!("{what}: import"))?;

@@ -11,7 +11,7 @@ use super::outbox::Outbox;
 use super::ranking::Ranked;
 use super::table::{Announcement, Counted, Rejection, Shared, Sight, Table};
 use crate::wire::nlri::{self, Key};
-use crate::{Route, RouteChange};
+use crate::{Family, Route, RouteChange};
 use ipnet::IpNet;
 use std::sync::Arc;
 
@@ -85,6 +85,13 @@ pub(crate) struct FamilyRib<K> {
     hashes: Vec<u32>,
 }
 
+fn family_of<K: Key>(key: K) -> Family {
+    match key.to_net() {
+        IpNet::V4(_) => Family::Ipv4,
+        IpNet::V6(_) => Family::Ipv6,
+    }
+}
+
 impl<K: Key> FamilyRib<K> {
     pub fn new(seed: u64, report: bool) -> Self {
         FamilyRib {
@@ -151,7 +158,15 @@ impl<K: Key> FamilyRib<K> {
             said.path_id = self.ids.get(i).copied().unwrap_or(0);
             let mut received = None;
             if !as_it_is {
-                (said, received) = import.apply(said, || key.to_net(), &mut shared);
+                (said, received) = {
+                    let applied = import.apply(said, || key.to_net(), &mut shared);
+                    if import.is_limited() {
+                        let accepted = self.table.accepts(*hash, *key, peer);
+                        import.limit(said, applied, family_of(*key), accepted)
+                    } else {
+                        applied
+                    }
+                };
             }
             let new = self
                 .table
@@ -283,7 +298,10 @@ impl<K: Key> FamilyRib<K> {
                     rejection: None,
                     ..self.table.said(at)
                 };
-                let said = import.apply(said, || self.table.key(net).to_net(), &mut shared);
+                let key = self.table.key(net);
+                let applied = import.apply(said, || key.to_net(), &mut shared);
+                let accepted = rejection.is_none();
+                let said = import.limit(said, applied, family_of(key), accepted);
                 self.table.judge(net, at, said, &mut shared, &mut counted);
             }
         }

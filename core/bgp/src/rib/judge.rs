@@ -3,8 +3,8 @@
 use super::index::{Index, hash_words};
 use super::received::Said;
 use super::table::{Announcement, Rejection, Shared};
-use crate::NextHop;
 use crate::filter::{self, Action, Demand, Facts, Filter, Interfaces, Session, Source};
+use crate::{Family, NextHop};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 
@@ -170,6 +170,9 @@ pub(crate) struct Importer<'f> {
     made: BTreeMap<(u32, u32, u16), (u32, u32)>,
     /// There is no filter, and so no route counts (RFC 8212 §2).
     lacking: bool,
+    /// How many more prefixes of IPv4 and of IPv6 may be accepted; `None`: any number.
+    room: Option<[u32; 2]>,
+    discarded: u32,
 }
 
 impl<'f> Importer<'f> {
@@ -179,7 +182,45 @@ impl<'f> Importer<'f> {
             judge: Judge::new(filter, ebgp, Some(interfaces)),
             made: BTreeMap::new(),
             lacking: false,
+            room: None,
+            discarded: 0,
         }
+    }
+
+    /// Lets only so many more prefixes of each family through.
+    pub fn with_room(mut self, room: Option<[u32; 2]>) -> Self {
+        self.room = room;
+        self
+    }
+
+    /// True when [`Self::limit`] must be asked.
+    pub fn is_limited(&self) -> bool {
+        self.room.is_some()
+    }
+
+    /// What a route is by the limit of prefixes. `said` is what the peer said and `applied` what
+    /// the filter made of it; a prefix that was `accepted` before takes no room.
+    pub fn limit(
+        &mut self,
+        said: Announcement,
+        applied: (Announcement, Option<Said>),
+        family: Family,
+        accepted: bool,
+    ) -> (Announcement, Option<Said>) {
+        let Some(room) = &mut self.room else {
+            return applied;
+        };
+        if applied.0.rejection.is_some() || accepted {
+            return applied;
+        }
+        let room = &mut room[family as usize];
+        if *room == 0 {
+            self.discarded += 1;
+            let rejection = Some(Rejection::MaxPrefixes);
+            return (Announcement { rejection, ..said }, None);
+        }
+        *room -= 1;
+        applied
     }
 
     /// Lets nothing through, if there should be a filter and is none.
@@ -190,7 +231,7 @@ impl<'f> Importer<'f> {
 
     /// True when nothing is rejected and nothing changed.
     pub fn is_idle(&self) -> bool {
-        self.judge.is_idle() && !self.lacking
+        self.judge.is_idle() && !self.lacking && self.room.is_none()
     }
 
     /// What a route is by the filter, and what it was where that differs. `said` is what the peer said; its ids stay the caller's.
@@ -250,14 +291,16 @@ impl<'f> Importer<'f> {
         }
     }
 
-    /// Lets go of what was made; what paths use stays.
-    pub fn end(self, shared: &mut Shared<'_>) {
+    /// Lets go of what was made; what paths use stays. Returns how many prefixes were over the
+    /// limit.
+    pub fn end(self, shared: &mut Shared<'_>) -> u32 {
         if self.made.is_empty() {
-            return;
+            return self.discarded;
         }
         for (attributes, next_hop) in self.made.into_values() {
             shared.attributes.release(attributes);
             shared.next_hops.release(next_hop);
         }
+        self.discarded
     }
 }

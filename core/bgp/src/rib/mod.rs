@@ -95,7 +95,8 @@ impl Rib {
         (context, &mut self.ipv4, &mut self.ipv6)
     }
 
-    /// Takes a decoded UPDATE in. `rejection` holds for all its routes.
+    /// Takes a decoded UPDATE in. `rejection` holds for all its routes. Returns how many prefixes
+    /// were over the limit.
     pub fn update(
         &mut self,
         peer: u16,
@@ -103,7 +104,7 @@ impl Rib {
         block: &[u8],
         mut import: Importer<'_>,
         rejection: Option<Rejection>,
-    ) {
+    ) -> u32 {
         let (mut context, ipv4, ipv6) = self.split();
         let ids = update.ids;
         if !update.withdrawn.is_empty() {
@@ -138,7 +139,7 @@ impl Rib {
             context.attributes.release(attributes);
             context.next_hops.release(next_hop);
         }
-        import.end(&mut context.shared());
+        import.end(&mut context.shared())
     }
 
     /// Originates a prefix, or changes its attributes.

@@ -24,13 +24,14 @@ pub(crate) enum Rejection {
     OwnNextHop = 5,
     RouteLeak = 6,
     NoImportPolicy = 7,
+    MaxPrefixes = 8,
 }
 
 impl Rejection {
     /// What the configuration says now may let the path in.
     pub fn may_pass(self) -> bool {
         match self {
-            Rejection::ImportFilter | Rejection::NoImportPolicy => true,
+            Rejection::ImportFilter | Rejection::NoImportPolicy | Rejection::MaxPrefixes => true,
             Rejection::AsPathLoop
             | Rejection::OriginatorIdLoop
             | Rejection::ClusterListLoop
@@ -49,6 +50,7 @@ impl Rejection {
             Rejection::OwnNextHop => "own-next-hop",
             Rejection::RouteLeak => "route-leak",
             Rejection::NoImportPolicy => "no-import-policy",
+            Rejection::MaxPrefixes => "max-prefixes",
         }
     }
 }
@@ -274,6 +276,13 @@ impl<K: Key> Table<K> {
             at = path.next;
             Some((number, path))
         })
+    }
+
+    /// Whether a path of this peer's to a prefix counts.
+    pub fn accepts(&self, hash: u32, key: K, peer: u16) -> bool {
+        let net = self.find(hash, key);
+        net.and_then(|net| self.path_of(net, peer))
+            .is_some_and(|path| path.rejection.is_none())
     }
 
     /// A path of this peer, the first of several.

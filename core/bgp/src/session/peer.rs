@@ -162,6 +162,10 @@ pub(crate) struct Peer {
     pub awaiting: Vec<Family>,
     /// It has given us all it has, since we started.
     pub synced: bool,
+    /// It was said that its prefixes are near the limit, of each family, in this session.
+    pub warned: [bool; 2],
+    /// It was said that its prefixes over the limit are kept out, in this session.
+    pub discards: bool,
     /// The earliest deadline that the machine's table of deadlines has for it.
     pub armed: Option<Duration>,
 }
@@ -187,6 +191,8 @@ impl Peer {
             keeps: None,
             awaiting: Vec::new(),
             synced: false,
+            warned: [false; 2],
+            discards: false,
             armed: None,
         }
     }
@@ -228,6 +234,8 @@ impl Peer {
         let policies = [
             (self.config.lacks_import_policy && ebgp, "no-import-policy"),
             (self.config.lacks_export_policy && ebgp, "no-export-policy"),
+            (self.warned.contains(&true), "max-prefixes-warning"),
+            (self.discards, "max-prefixes"),
         ];
         let held = policies.into_iter().filter(|(holds, _)| *holds);
         held.map(|(_, name)| name).collect()

@@ -50,6 +50,8 @@ fn change(old: &PeerConfig, new: &PeerConfig) -> Change {
             limit: new.add_path.limit,
             ..old.add_path
         },
+        max_prefixes_warning: new.max_prefixes_warning,
+        max_prefixes_action: new.max_prefixes_action,
         connect_retry: new.connect_retry,
         error_wait: new.error_wait,
         send_hold_time: new.send_hold_time,
@@ -336,9 +338,16 @@ impl Speaker {
         let asks = |filter: &Filter| interfaces_changed && filter.asks_interface();
         let lacks = |c: &PeerConfig| (c.lacks_import_policy, c.lacks_export_policy);
         let same_lacks = lacks(&old) == lacks(&peer.config);
-        if old.import != peer.config.import || asks(&peer.config.import) || !same_lacks {
+        let limit = |c: &PeerConfig| (c.max_prefixes, c.max_prefixes_action);
+        let same_limit = limit(&old) == limit(&peer.config);
+        if !same_limit {
+            (peer.warned, peer.discards) = ([false; 2], false);
+        }
+        let same_import = old.import == peer.config.import && same_lacks && same_limit;
+        if !same_import || asks(&peer.config.import) {
             let ebgp = self.is_external(peer);
-            let import = importer(peer, ebgp, &self.interfaces);
+            let room = self.room(peer);
+            let import = importer(peer, ebgp, &self.interfaces).with_room(room);
             self.rib.refilter(peer.number, import);
         }
         if old.authentication != peer.config.authentication {

@@ -265,14 +265,16 @@ impl Speaker {
                 {
                     rejection = check_role(role, remote_as, &mut block);
                 }
-                let import = importer(peer, ebgp, &self.interfaces);
-                self.rib
+                let room = self.room(peer);
+                let import = importer(peer, ebgp, &self.interfaces).with_room(room);
+                let discarded = self
+                    .rib
                     .update(peer.number, &update, &block, import, rejection);
                 if let Some(family) = update.end_of_rib {
                     self.end_of_rib(peer, family);
                 }
                 if peer.config.max_prefixes.is_some() {
-                    self.check_limit(peer, conn, now);
+                    self.check_limit(peer, conn, discarded, now);
                 }
             }
             Err(why) => self.fail(peer, conn, why, now),
@@ -308,23 +310,6 @@ impl Speaker {
             }
         }
         own_next_hop.then_some(Rejection::OwnNextHop)
-    }
-
-    fn check_limit(&mut self, peer: &mut Peer, conn: ConnId, now: Now) {
-        let Some(limit) = peer.config.max_prefixes else {
-            return;
-        };
-        for family in Family::ALL {
-            let counts = self.rib.counts(peer.number, family);
-            if counts.held - counts.rejected > limit {
-                let mut data = wire::open::afi(family).to_be_bytes().to_vec();
-                data.push(1);
-                data.extend_from_slice(&limit.to_be_bytes());
-                let why = Notification::with_data(code::CEASE, cease::MAX_PREFIXES, &data);
-                self.fail(peer, conn, why, now);
-                return;
-            }
-        }
     }
 
     fn refresh(&mut self, peer: &mut Peer, body: &[u8]) {

@@ -8,6 +8,7 @@
 
 mod configure;
 mod fsm;
+mod limit;
 mod messages;
 mod pace;
 mod path;

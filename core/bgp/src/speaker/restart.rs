@@ -104,6 +104,7 @@ impl Speaker {
     pub(super) fn session_lost(&mut self, peer: &mut Peer, graceful: bool, now: Now) {
         self.rib.leave(peer.number);
         peer.awaiting.clear();
+        (peer.warned, peer.discards) = ([false; 2], false);
         let lasted = now.mono.saturating_sub(peer.since.mono);
         if lasted > peer.config.error_wait.1 {
             peer.errors = 0;

@@ -3,7 +3,8 @@
 use super::{NeighborEntry, seconds};
 use anyhow::{Result, bail, ensure};
 use bgp::{
-    Authentication, AuthenticationRefusal, Config, GracefulRestart, PeerConfig, Role, Secret,
+    Authentication, AuthenticationRefusal, Config, GracefulRestart, LimitAction, PeerConfig, Role,
+    Secret,
 };
 use serde::{Deserialize, Deserializer};
 use std::fmt;
@@ -54,7 +55,45 @@ impl RoleName {
     }
 }
 
+/// What is done about too many prefixes.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LimitName {
+    End,
+    Restart,
+    Discard,
+}
+
 impl NeighborEntry {
+    /// Puts the limit of prefixes into `peer`.
+    pub(super) fn limit(&self, what: &str, peer: &mut PeerConfig) -> Result<()> {
+        let more = self.max_prefixes_warning.is_some() || self.max_prefixes_action.is_some();
+        ensure!(
+            self.max_prefixes.is_some() || !more,
+            "{what}: max_prefixes_warning and max_prefixes_action need max_prefixes"
+        );
+        peer.max_prefixes = self.max_prefixes;
+        let percent = self.max_prefixes_warning;
+        ensure!(
+            percent.is_none_or(|percent| (1..=100).contains(&percent)),
+            "{what}: max_prefixes_warning is 1 to 100 (per cent)"
+        );
+        peer.max_prefixes_warning = percent;
+        let restarts = matches!(self.max_prefixes_action, Some(LimitName::Restart));
+        ensure!(
+            restarts || self.max_prefixes_restart.is_none(),
+            "{what}: max_prefixes_restart needs max_prefixes_action = \"restart\""
+        );
+        peer.max_prefixes_action = match self.max_prefixes_action {
+            None | Some(LimitName::End) => LimitAction::End,
+            Some(LimitName::Discard) => LimitAction::Discard,
+            Some(LimitName::Restart) => {
+                LimitAction::Restart(seconds(self.max_prefixes_restart.unwrap_or(300)))
+            }
+        };
+        Ok(())
+    }
+
     /// Puts the role into `peer`.
     pub(super) fn roles(&self, what: &str, local_as: u32, peer: &mut PeerConfig) -> Result<()> {
         ensure!(
@@ -274,6 +313,19 @@ mod tests {
         check("role = \"route-server-client\"\nrole_strict = true", |p| {
             (p.role, p.role_strict) = (Some(Role::RouteServerClient), true);
         });
+        check("max_prefixes = 7\nmax_prefixes_warning = 80", |p| {
+            (p.max_prefixes, p.max_prefixes_warning) = (Some(7), Some(80));
+        });
+        check("max_prefixes = 7\nmax_prefixes_action = \"discard\"", |p| {
+            (p.max_prefixes, p.max_prefixes_action) = (Some(7), LimitAction::Discard);
+        });
+        check(
+            "max_prefixes = 7\nmax_prefixes_action = \"restart\"\nmax_prefixes_restart = 60",
+            |p| {
+                let wait = Duration::from_secs(60);
+                (p.max_prefixes, p.max_prefixes_action) = (Some(7), LimitAction::Restart(wait));
+            },
+        );
         check("port = 1179", |p| p.remote.set_port(1179));
         check("passive = true", |p| p.passive = true);
         let restart = peer("graceful_restart = 60\nstale_time = 90").graceful_restart;
@@ -281,6 +333,12 @@ mod tests {
         assert_eq!(
             (restart.restart_time, restart.stale_time),
             (seconds(60), seconds(90))
+        );
+        refused("max_prefixes_warning = 5", "need max_prefixes");
+        refused("max_prefixes = 5\nmax_prefixes_warning = 101", "per cent");
+        refused(
+            "max_prefixes = 5\nmax_prefixes_restart = 9",
+            "needs max_prefixes_action",
         );
         refused("role_strict = true", "needs a role");
         refused("role = \"peer\"\nlocal_as = 1", "another AS");
