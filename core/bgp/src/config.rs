@@ -192,6 +192,11 @@ pub struct PeerConfig {
     pub lacks_export_policy: bool,
     /// How often our own AS may be in a received AS_PATH (Calico: `numAllowedLocalASNumbers`).
     pub allow_own_as: u8,
+    /// IPv4 routes may have an IPv6 next hop, if the peer agrees (RFC 8950). What is received
+    /// then can only be used by who can route IPv4 over IPv6.
+    pub extended_next_hop: bool,
+    /// Add our link-local address to our next hop where the peer is on the link (RFC 2545 §3).
+    pub link_local_next_hop: bool,
     /// Several paths of a prefix, if spoken.
     pub add_path: AddPath,
     /// Graceful restart, if spoken.
@@ -238,6 +243,8 @@ impl PeerConfig {
             lacks_import_policy: false,
             lacks_export_policy: false,
             allow_own_as: 0,
+            extended_next_hop: false,
+            link_local_next_hop: true,
             add_path: AddPath::default(),
             graceful_restart: Some(GracefulRestart::default()),
             import: Filter::accept_all(),

@@ -2,7 +2,7 @@
 
 use crate::Config;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// The time of an input, read once by the driver.
@@ -88,6 +88,13 @@ pub enum Input<'a> {
         conn: ConnId,
         /// Its own end, which becomes the next hop of routes announced on it.
         local: SocketAddr,
+    },
+    /// Both ends of a connection are on one link. Right after `Connected` or `Accepted`.
+    SharedLink {
+        /// The connection.
+        conn: ConnId,
+        /// Our link-local address there, told with our next hop (RFC 2545 §3).
+        link_local: Ipv6Addr,
     },
     /// A [`crate::Output::Connect`] failed.
     ConnectFailed {

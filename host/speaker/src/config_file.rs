@@ -94,6 +94,9 @@ struct NeighborEntry {
     allow_own_as: Option<u8>,
     add_path: Option<paths::AddPathName>,
     add_path_limit: Option<u32>,
+    #[serde(default)]
+    extended_next_hop: bool,
+    link_local_next_hop: Option<bool>,
     /// Seconds; 0 turns it off.
     graceful_restart: Option<u16>,
     stale_time: Option<u16>,

@@ -212,8 +212,30 @@ impl EventLoop {
                 let now = now(self.started);
                 self.speaker
                     .handle(Input::Connected { conn: id, local }, now);
+                self.shared_link(id);
             }
             Err(error) => self.connect_failed(id, &error),
+        }
+    }
+
+    /// Tells the machine when the peer is on a link of ours.
+    fn shared_link(&mut self, id: ConnId) {
+        let token = self.by_id.get(&id);
+        let Some(Slot::Conn(conn)) = token.and_then(|token| self.slots.get(token)) else {
+            return;
+        };
+        let ends = conn
+            .stream
+            .local_addr()
+            .and_then(|local| Ok((local, conn.stream.peer_addr()?)));
+        if let Ok((local, remote)) = ends
+            && let Some(link_local) = crate::link::shared(local.ip(), remote.ip())
+        {
+            let input = Input::SharedLink {
+                conn: id,
+                link_local,
+            };
+            self.speaker.handle(input, now(self.started));
         }
     }
 
@@ -246,6 +268,7 @@ impl EventLoop {
                             local,
                         };
                         self.speaker.handle(input, now(self.started));
+                        self.shared_link(id);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,

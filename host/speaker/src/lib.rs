@@ -21,6 +21,7 @@ mod daemon;
 mod event_loop;
 mod events;
 mod handle;
+mod link;
 mod socket;
 mod watch;
 

@@ -4,6 +4,7 @@ use super::encode::admit;
 use super::export::{Attributes, Policy};
 use super::judge::Judge;
 use super::table::{Path, Sight};
+use crate::NextHop;
 use crate::wire::nlri::Key;
 use std::collections::BTreeMap;
 
@@ -71,7 +72,7 @@ fn octets<K: Key>(
     rule: Option<u16>,
     sight: Sight<'_>,
     path: &Path,
-) -> (Option<std::net::IpAddr>, Vec<u8>) {
+) -> (Option<NextHop>, Vec<u8>) {
     let origin = &sight.origins[usize::from(path.peer)];
     let operations = policy.filter.operations(rule);
     let hop = sight.next_hops.get(path.next_hop);

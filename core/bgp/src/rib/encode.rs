@@ -240,7 +240,7 @@ impl<'a, K: Key> Encoder<'a, K> {
         }
     }
 
-    fn next_hop(&self, item: Item) -> Option<std::net::IpAddr> {
+    fn next_hop(&self, item: Item) -> Option<NextHop> {
         let hop: NextHop = self.sight.next_hops.get(item.next_hop);
         let origin = &self.sight.origins[usize::from(item.peer)];
         self.policy
@@ -311,14 +311,14 @@ impl<'a, K: Key> Encoder<'a, K> {
     }
 
     /// UPDATEs for routes with the same attributes, next hop and source.
-    fn announce(&mut self, run: &[Item], hop: std::net::IpAddr) {
+    fn announce(&mut self, run: &[Item], hop: NextHop) {
         let item = run[0];
         let origin = &self.sight.origins[usize::from(item.peer)];
         let block = self.sight.attributes.octets(item.attributes);
         let operations = self.operations(item);
         self.attributes
             .write(self.policy, block, origin, operations);
-        let old_form = K::FAMILY == Family::Ipv4 && hop.is_ipv4();
+        let old_form = K::FAMILY == Family::Ipv4 && hop.address.is_ipv4();
         let mut rest = run;
         while !rest.is_empty() {
             let start = self.piece.len();
@@ -335,7 +335,7 @@ impl<'a, K: Key> Encoder<'a, K> {
         }
     }
 
-    fn ipv4<'r>(&mut self, run: &'r [Item], hop: std::net::IpAddr) -> &'r [Item] {
+    fn ipv4<'r>(&mut self, run: &'r [Item], hop: NextHop) -> &'r [Item] {
         let out = &mut self.piece;
         let at = begin(out, Kind::Update);
         out.extend_from_slice(&[0, 0, 0, 0]);
@@ -359,7 +359,7 @@ impl<'a, K: Key> Encoder<'a, K> {
         &run[taken..]
     }
 
-    fn multiprotocol<'r>(&mut self, run: &'r [Item], hop: std::net::IpAddr) -> &'r [Item] {
+    fn multiprotocol<'r>(&mut self, run: &'r [Item], hop: NextHop) -> &'r [Item] {
         let room = self.policy.max_message - 23 - MP_HEAD - self.attributes.len();
         let mut octets = 0;
         let mut taken = 0;

@@ -20,8 +20,11 @@ pub(crate) struct Policy {
     pub max_message: usize,
     /// With add-path, how many paths of a prefix at most.
     pub add_paths: Option<u32>,
-    /// Our address in the family of the routes, if we have one there.
-    pub own_address: Option<IpAddr>,
+    /// Our address in the family of the routes, if we have one there, or with `extended_next_hop`
+    /// an IPv6 one; with our link-local address where the peer is on the link.
+    pub own_address: Option<NextHop>,
+    /// The peers take IPv6 next hops of IPv4 routes (RFC 8950).
+    pub extended_next_hop: bool,
     pub next_hop: NextHopMode,
     /// What we are to the peers (RFC 9234).
     pub role: Option<Role>,
@@ -56,18 +59,29 @@ impl Policy {
         origin: &Origin,
         family: Family,
         operations: &[Operation],
-    ) -> Option<IpAddr> {
+    ) -> Option<NextHop> {
         if let Some(address) = filter::next_hop(operations, family == Family::Ipv4) {
-            return Some(address);
+            return Some(NextHop {
+                address,
+                link_local: None,
+            });
         }
-        let unset = hop.address.is_unspecified();
+        // A link-local address means nothing beyond the link that it came from (RFC 2545 §3).
+        let unset = match hop.address {
+            IpAddr::V4(address) => address.is_unspecified(),
+            IpAddr::V6(address) => address.is_unspecified() || address.is_unicast_link_local(),
+        };
         let keep = match self.next_hop {
             NextHopMode::Auto => !self.ebgp || origin.local,
             NextHopMode::SelfAddress => false,
             NextHopMode::Keep => true,
         };
         if keep && !unset {
-            Some(hop.address)
+            let fits = family == Family::Ipv6 || hop.address.is_ipv4() || self.extended_next_hop;
+            fits.then_some(NextHop {
+                address: hop.address,
+                link_local: None,
+            })
         } else {
             self.own_address
         }
@@ -264,30 +278,38 @@ fn narrow(path: &[u8]) -> (Vec<u8>, bool) {
 }
 
 /// Appends NEXT_HOP, or for IPv6 the head of MP_REACH_NLRI up to its prefixes.
-pub(crate) fn put_next_hop(out: &mut Vec<u8>, family: Family, hop: IpAddr, nlri: usize) {
-    match hop {
+pub(crate) fn put_next_hop(out: &mut Vec<u8>, family: Family, hop: NextHop, nlri: usize) {
+    let octets = match hop.address {
         IpAddr::V4(address) if family == Family::Ipv4 => {
             put(out, flag::TRANSITIVE, kind::NEXT_HOP, &address.octets());
+            return;
         }
-        _ => {
-            let octets = match hop {
-                IpAddr::V6(address) => address.octets(),
-                IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-            };
-            let length = u16::try_from(5 + 16 + nlri).expect("messages fit two octets");
-            out.extend_from_slice(&[flag::OPTIONAL | flag::EXTENDED, kind::MP_REACH]);
-            out.extend_from_slice(&length.to_be_bytes());
-            out.extend_from_slice(&crate::wire::open::afi(family).to_be_bytes());
-            out.extend_from_slice(&[1, 16]);
-            out.extend_from_slice(&octets);
-            out.push(0);
-        }
+        IpAddr::V6(address) => address.octets(),
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+    };
+    let size = if hop.link_local.is_some() { 32 } else { 16 };
+    let length = u16::try_from(5 + size + nlri).expect("messages fit two octets");
+    out.extend_from_slice(&[flag::OPTIONAL | flag::EXTENDED, kind::MP_REACH]);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(&crate::wire::open::afi(family).to_be_bytes());
+    out.extend_from_slice(&[1, size as u8]);
+    out.extend_from_slice(&octets);
+    if let Some(link_local) = hop.link_local {
+        out.extend_from_slice(&link_local.octets());
     }
+    out.push(0);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn plain(address: IpAddr) -> NextHop {
+        NextHop {
+            address,
+            link_local: None,
+        }
+    }
 
     fn policy() -> Policy {
         Policy {
@@ -297,7 +319,8 @@ mod tests {
             as4: true,
             max_message: 4096,
             add_paths: None,
-            own_address: Some(IpAddr::from([10, 0, 0, 1])),
+            own_address: Some(plain(IpAddr::from([10, 0, 0, 1]))),
+            extended_next_hop: false,
             next_hop: NextHopMode::Auto,
             role: None,
             filter: Filter::accept_all(),
@@ -440,7 +463,7 @@ mod tests {
         };
         assert_eq!(
             policy().next_hop(kept, &from_ibgp(), Family::Ipv4, &[]),
-            Some(kept.address)
+            Some(kept)
         );
         assert_eq!(
             policy().next_hop(unset, &Origin::LOCAL, Family::Ipv4, &[]),
@@ -449,12 +472,12 @@ mod tests {
         assert_eq!(ebgp.next_hop(kept, &from_ibgp(), Family::Ipv4, &[]), own);
         assert_eq!(
             ebgp.next_hop(kept, &Origin::LOCAL, Family::Ipv4, &[]),
-            Some(kept.address),
+            Some(kept),
             "a configured one"
         );
         assert_eq!(
             keep.next_hop(kept, &from_ibgp(), Family::Ipv4, &[]),
-            Some(kept.address)
+            Some(kept)
         );
         assert_eq!(self_.next_hop(kept, &from_ibgp(), Family::Ipv4, &[]), own);
     }

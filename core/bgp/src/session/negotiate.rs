@@ -55,6 +55,8 @@ impl Proposal<'_> {
                 restart,
                 role: self.role().map(Role::code),
                 strict_bfd: self.config.bfd.is_some_and(|bfd| bfd.strict.is_some()),
+                extended_next_hop: self.config.extended_next_hop
+                    && self.config.families.contains(&Family::Ipv4),
                 add_path,
             },
         }
@@ -75,6 +77,8 @@ pub(crate) struct Negotiated {
     pub max_message: usize,
     pub hold_time: Duration,
     pub keepalive: Duration,
+    /// IPv4 prefixes may have an IPv6 next hop, either way (RFC 8950).
+    pub extended_next_hop: bool,
     /// Where the peer sends path identifiers (RFC 7911).
     pub ids_in: Ids,
     /// Where we do.
@@ -166,6 +170,7 @@ pub(crate) fn negotiate(
         hold_time: hold,
         keepalive,
         role: proposal.role(),
+        extended_next_hop: ours.extended_next_hop && capabilities.extended_next_hop,
         ids_in,
         ids_out,
         restart: capabilities
@@ -234,6 +239,18 @@ mod tests {
         assert_eq!(agreed.keepalive, Duration::from_secs(3));
         let agreed = check(|open, _| open.hold_time_s = 0).expect("agrees");
         assert!(agreed.hold_time.is_zero() && agreed.keepalive.is_zero());
+    }
+
+    #[test]
+    fn extended_next_hop() {
+        for (theirs, ours) in [(false, false), (false, true), (true, false), (true, true)] {
+            let agreed = check(|open, config| {
+                open.capabilities.extended_next_hop = theirs;
+                config.extended_next_hop = ours;
+            });
+            let agreed = agreed.expect("agrees").extended_next_hop;
+            assert_eq!(agreed, theirs && ours);
+        }
     }
 
     /// Who sends and who receives must fit (RFC 7911 §4).

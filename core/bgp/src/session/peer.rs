@@ -4,7 +4,7 @@ use super::{Negotiated, Random};
 use crate::output::Chunk;
 use crate::{ConnId, Counters, Family, Now, PeerConfig, PeerState};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     pub id: ConnId,
     pub stage: Stage,
     pub local: Option<SocketAddr>,
+    /// Our link-local address on the link that we share with the peer.
+    pub link_local: Option<Ipv6Addr>,
     /// The start of a message that is not whole yet.
     pub buffer: Vec<u8>,
     /// Messages other than routes, which go first.
@@ -66,6 +68,7 @@ impl Connection {
             id,
             stage,
             local: None,
+            link_local: None,
             buffer: Vec::new(),
             control: VecDeque::new(),
             heard: now,

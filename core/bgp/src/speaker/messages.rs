@@ -14,7 +14,7 @@ use crate::wire::open::Open;
 use crate::wire::refresh::{self, Step};
 use crate::wire::update::{self, Context, Update};
 use crate::wire::{self, Kind, MAX_MESSAGE, Message};
-use crate::{ConnId, Family, Now, PeerConfig, Role};
+use crate::{ConnId, Family, NextHop, Now, PeerConfig, Role};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -218,7 +218,6 @@ impl Speaker {
         family: Family,
         local: IpAddr,
     ) -> Policy {
-        let fits = |address: &IpAddr| address.is_ipv4() == (family == Family::Ipv4);
         Policy {
             ebgp: agreed.ebgp,
             cluster: peer.config.rr_client.filter(|_| !agreed.ebgp),
@@ -229,9 +228,8 @@ impl Speaker {
                 let limit = peer.config.add_path.limit;
                 limit.unwrap_or(u32::MAX)
             }),
-            own_address: Some(local)
-                .filter(fits)
-                .or(peer.config.own_next_hop.filter(fits)),
+            own_address: own_next_hop(peer, agreed, family, local),
+            extended_next_hop: agreed.extended_next_hop,
             next_hop: peer.config.next_hop,
             role: agreed.role,
             filter: export_filter(&peer.config, agreed.ebgp),
@@ -251,6 +249,7 @@ impl Speaker {
             as4: agreed.as4,
             ebgp,
             ids: agreed.ids_in,
+            extended_next_hop: agreed.extended_next_hop,
         };
         let mut block = std::mem::take(&mut self.block);
         match update::decode(body, context, &mut block) {
@@ -287,7 +286,13 @@ impl Speaker {
         let local = peer.established()?.local?.ip().to_canonical();
         let mut reaches = update.reach.iter().flatten().peekable();
         reaches.peek()?;
-        let own_next_hop = reaches.any(|reach| reach.next_hop.address == local);
+        let own_next_hop = reaches.any(|reach| {
+            let NextHop {
+                address,
+                link_local,
+            } = reach.next_hop;
+            address == local || link_local.is_some_and(|address| address == local)
+        });
         let own_as = self.local_as(peer);
         for a in attribute::each(block) {
             match a.kind {
@@ -369,6 +374,46 @@ fn check_role(role: Role, remote_as: u32, block: &mut Vec<u8>) -> Option<Rejecti
             None
         }
     }
+}
+
+/// The next hop that we are for a family: our end of the session, or what is configured, or for IPv4
+/// our IPv6 end where that was agreed on (RFC 8950).
+fn own_next_hop(
+    peer: &Peer,
+    agreed: &Negotiated,
+    family: Family,
+    local: IpAddr,
+) -> Option<NextHop> {
+    let fits = |address: &IpAddr| address.is_ipv4() == (family == Family::Ipv4);
+    let is_local = |address: &IpAddr| match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    let configured = peer.config.own_next_hop;
+    let global = Some(local).filter(|local| !is_local(local));
+    let address = global
+        .filter(fits)
+        .or(configured.filter(fits))
+        .or(Some(local).filter(fits))
+        .or(Some(local)
+            .filter(|local| agreed.extended_next_hop && local.is_ipv6())
+            .map(|local| {
+                configured
+                    .filter(IpAddr::is_ipv6)
+                    .filter(|_| is_local(&local))
+                    .unwrap_or(local)
+            }))?;
+    let link_local = match local {
+        IpAddr::V6(own) if own.is_unicast_link_local() => Some(own),
+        IpAddr::V4(_) | IpAddr::V6(_) if peer.config.link_local_next_hop => {
+            peer.established().and_then(|c| c.link_local)
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    };
+    Some(NextHop {
+        address,
+        link_local: link_local.filter(|_| address.is_ipv6()),
+    })
 }
 
 /// Passes over routes of families that were not agreed on.

@@ -99,6 +99,13 @@ impl Speaker {
             Input::Connected { conn, local } => {
                 self.with_connection(conn, now, |s, p| s.connected(p, conn, local, now));
             }
+            Input::SharedLink { conn, link_local } => {
+                self.with_connection(conn, now, |_, peer| {
+                    if let Some(connection) = peer.connection(conn) {
+                        connection.link_local = Some(link_local);
+                    }
+                });
+            }
             Input::ConnectFailed { conn, error } => {
                 self.with_connection(conn, now, |s, p| s.connect_failed(p, conn, error, now));
             }

@@ -52,6 +52,7 @@ fn describe(message: &[u8], ebgp: bool) -> String {
                 as4: true,
                 ebgp,
                 ids: nlri::Ids::default(),
+                extended_next_hop: false,
             };
             let update = update::decode(cut.body, context, &mut block).expect("valid");
             assert_eq!((update.treat_as_withdraw, update.discarded), (None, 0));

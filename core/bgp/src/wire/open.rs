@@ -59,6 +59,8 @@ pub(crate) struct Capabilities {
     /// BFD strict mode (draft-ietf-idr-bgp-bfd-strict-mode).
     pub strict_bfd: bool,
     pub add_path: Vec<(Family, AddPathMode)>,
+    /// IPv4 prefixes may come with an IPv6 next hop (RFC 8950 §4).
+    pub extended_next_hop: bool,
 }
 
 /// Of a peer that says more than one role: it fits none.
@@ -145,6 +147,9 @@ impl Capabilities {
         if self.route_refresh {
             out.extend_from_slice(&[2, 0]);
         }
+        if self.extended_next_hop {
+            out.extend_from_slice(&[5, 6, 0, 1, 0, 1, 0, 2]);
+        }
         if self.extended_messages {
             out.extend_from_slice(&[6, 0]);
         }
@@ -198,6 +203,14 @@ impl Capabilities {
                 }
             }
             2 => self.route_refresh = true,
+            5 => {
+                let (entries, rest) = value.as_chunks::<6>();
+                if !rest.is_empty() {
+                    return Err(malformed());
+                }
+                // IPv4, unicast, next hops of IPv6; what else there may be is not spoken here.
+                self.extended_next_hop |= entries.contains(&[0, 1, 0, 1, 0, 2]);
+            }
             6 => self.extended_messages = true,
             9 => {
                 let &[role] = value else {
@@ -331,6 +344,7 @@ mod tests {
                     time_s: 120,
                     families: vec![(Family::Ipv4, true), (Family::Ipv6, false)],
                 }),
+                extended_next_hop: true,
                 add_path: vec![
                     (
                         Family::Ipv4,

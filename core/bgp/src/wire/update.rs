@@ -18,6 +18,8 @@ pub(crate) struct Context {
     pub ebgp: bool,
     /// The peer sends path identifiers.
     pub ids: nlri::Ids,
+    /// IPv4 prefixes may have an IPv6 next hop (RFC 8950).
+    pub extended_next_hop: bool,
 }
 
 /// Reachable prefixes of one family with their next hop.
@@ -323,28 +325,24 @@ impl<'a, 'b> Block<'a, 'b> {
         let Some(family) = open::family(afi, safi) else {
             return Ok(());
         };
+        let v6 = family == Family::Ipv6 || self.context.extended_next_hop;
         let global = |octets: &[u8]| {
             let octets: [u8; 16] = octets.try_into().expect("sixteen octets were cut");
             Ipv6Addr::from(octets)
         };
-        let (address, link_local) = match (family, hop.len()) {
-            (Family::Ipv4, 4) => (IpAddr::from([hop[0], hop[1], hop[2], hop[3]]), None),
-            (Family::Ipv6, 16) => (IpAddr::V6(global(hop)), None),
-            (Family::Ipv6, 32) => (IpAddr::V6(global(&hop[..16])), Some(global(&hop[16..]))),
+        let next_hop = match (family, hop.len()) {
+            (Family::Ipv4, 4) => NextHop {
+                address: IpAddr::from([hop[0], hop[1], hop[2], hop[3]]),
+                link_local: None,
+            },
+            (_, 16) if v6 => ipv6_next_hop(global(hop), None),
+            (_, 32) if v6 => ipv6_next_hop(global(&hop[..16]), Some(global(&hop[16..]))),
             _ => return Err(malformed()),
         };
         if !self.is_valid(family, nlri) {
             return Err(malformed());
         }
-        let link_local = link_local.filter(|a| !a.is_unspecified());
-        self.mp_reach = Some((
-            family,
-            NextHop {
-                address,
-                link_local,
-            },
-            nlri,
-        ));
+        self.mp_reach = Some((family, next_hop, nlri));
         Ok(())
     }
 
@@ -414,6 +412,22 @@ impl<'a, 'b> Block<'a, 'b> {
                 _ => self.out.extend_from_slice(attribute.whole),
             }
         }
+    }
+}
+
+/// RFC 2545 §3. On a link without global addresses some send a link-local address alone, twice, or
+/// after an unspecified one: it then stands in both places.
+fn ipv6_next_hop(first: Ipv6Addr, second: Option<Ipv6Addr>) -> NextHop {
+    let link_local = second
+        .filter(Ipv6Addr::is_unicast_link_local)
+        .or(Some(first).filter(Ipv6Addr::is_unicast_link_local));
+    let address = match link_local {
+        Some(link_local) if first.is_unspecified() => link_local,
+        Some(_) | None => first,
+    };
+    NextHop {
+        address: IpAddr::V6(address),
+        link_local,
     }
 }
 

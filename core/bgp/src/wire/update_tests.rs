@@ -9,6 +9,7 @@ const IBGP: Context = Context {
         ipv4: false,
         ipv6: false,
     },
+    extended_next_hop: false,
 };
 const EBGP: Context = Context {
     as4: true,
@@ -17,6 +18,7 @@ const EBGP: Context = Context {
         ipv4: false,
         ipv6: false,
     },
+    extended_next_hop: false,
 };
 
 fn message(withdrawn: &[u8], block: &[u8], nlri: &[u8]) -> Vec<u8> {
@@ -244,6 +246,7 @@ fn two_octet_peers() {
         as4: false,
         ebgp: true,
         ids: nlri::Ids::default(),
+        extended_next_hop: false,
     };
     // AS_PATH 65001 23456 23456, AS4_PATH 4200000000 4200000001.
     let mut block = ORIGIN.to_vec();
@@ -323,6 +326,51 @@ fn any_block() -> impl Strategy<Value = Vec<u8>> {
         )
 }
 
+/// RFC 8950 §4: only where it was agreed on.
+#[test]
+fn ipv4_prefixes_with_an_ipv6_next_hop() {
+    const GLOBAL: [u8; 16] = [0xfd, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+    const LOCAL: [u8; 16] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
+    let extended = Context {
+        extended_next_hop: true,
+        ..EBGP
+    };
+    let body = |hop: &[u8]| {
+        let mut value = vec![0, 1, 1, hop.len() as u8];
+        value.extend_from_slice(hop);
+        value.extend_from_slice(&[0, 24, 10, 1, 2]);
+        let mut block = [ORIGIN, PATH].concat();
+        attribute::put(&mut block, 0x80, kind::MP_REACH, &value);
+        message(&[], &block, &[])
+    };
+    let hop = |octets: &[u8]| {
+        let body = body(octets);
+        let mut canonical = Vec::new();
+        let update = decode(&body, extended, &mut canonical).expect("valid");
+        let reach = update.reach[1].expect("prefixes");
+        assert_eq!(
+            (reach.family, reach.nlri),
+            (Family::Ipv4, &[24, 10, 1, 2][..])
+        );
+        (reach.next_hop.address, reach.next_hop.link_local)
+    };
+    let (global, local) = (Ipv6Addr::from(GLOBAL), Ipv6Addr::from(LOCAL));
+    let zero = [0; 16];
+    assert_eq!(hop(&GLOBAL), (global.into(), None));
+    assert_eq!(hop(&[GLOBAL, LOCAL].concat()), (global.into(), Some(local)));
+    for octets in [
+        LOCAL.to_vec(),
+        [LOCAL, LOCAL].concat(),
+        [zero, LOCAL].concat(),
+    ] {
+        assert_eq!(hop(&octets), (local.into(), Some(local)));
+    }
+    assert_eq!(hop(&[10, 0, 0, 2]), (IpAddr::from([10, 0, 0, 2]), None));
+    // The control: without the capability the length is wrong, which ends the session.
+    let error = decode(&body(&GLOBAL), EBGP, &mut Vec::new()).expect_err("not agreed on");
+    assert_eq!((error.code, error.subcode), (3, 9));
+}
+
 proptest! {
     /// What is canonical stays as it is, in whatever order and dress it arrives.
     #[test]
@@ -350,11 +398,11 @@ proptest! {
 
     /// Any octets: a verdict, never a panic.
     #[test]
-    fn any_octets(body in prop::collection::vec(any::<u8>(), 0..200), flags: [bool; 4]) {
-        let [ebgp, as4, ipv4, ipv6] = flags;
+    fn any_octets(body in prop::collection::vec(any::<u8>(), 0..200), flags: [bool; 5]) {
+        let [ebgp, as4, ipv4, ipv6, extended_next_hop] = flags;
         let mut canonical = Vec::new();
         let ids = nlri::Ids { ipv4, ipv6 };
-        let context = Context { as4, ebgp, ids };
+        let context = Context { as4, ebgp, ids, extended_next_hop };
         let _ = decode(&body, context, &mut canonical);
         let block = message(&[], &body, &[]);
         let _ = decode(&block, context, &mut canonical);

@@ -32,6 +32,8 @@ impl NeighborEntry {
             self.add_path_limit != Some(0),
             "{what}: add_path_limit is at least 1"
         );
+        peer.extended_next_hop = self.extended_next_hop;
+        peer.link_local_next_hop = self.link_local_next_hop.unwrap_or(true);
         Ok(())
     }
 }
@@ -49,6 +51,14 @@ mod tests {
             .config()?
             .peers
             .remove(0))
+    }
+
+    #[test]
+    fn extended_next_hop() {
+        let on = |settings: &str| read(settings).expect("valid").extended_next_hop;
+        let link_local = |settings: &str| read(settings).expect("valid").link_local_next_hop;
+        assert!(link_local("") && !link_local("link_local_next_hop = false"));
+        assert!(!on("") && on("extended_next_hop = true"));
     }
 
     #[test]

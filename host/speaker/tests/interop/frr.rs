@@ -64,9 +64,14 @@ pub fn start(lab: &Lab, n: u8, asn: u32, remote: u32, networks: &[&str], extra: 
         family("ipv4", false),
         family("ipv6", true),
     );
-    let config = lab.write(&format!("frr{n}.conf"), &text);
+    start_with(lab, n, &text, &format!("10.9.0.{n}"));
+}
+
+/// Starts a bgpd with this configuration that listens at `address`.
+pub fn start_with(lab: &Lab, n: u8, text: &str, address: &str) {
+    let dir = lab.dir.path().display();
+    let config = lab.write(&format!("frr{n}.conf"), text);
     let pid = format!("{dir}/frr{n}.pid");
-    let address = format!("10.9.0.{n}");
     let vty = lab.path(&format!("vty{n}"));
     std::fs::create_dir_all(&vty).expect("a folder");
     let vty = vty.to_str().expect("plain").to_owned();
@@ -85,7 +90,7 @@ pub fn start(lab: &Lab, n: u8, asn: u32, remote: u32, networks: &[&str], extra: 
         "-P",
         "0",
         "-l",
-        &address,
+        address,
     ];
     lab.start("them", &name, &argv);
 }

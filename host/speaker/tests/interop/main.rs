@@ -13,6 +13,7 @@ mod frr;
 mod gobgp;
 mod guarded;
 mod lab;
+mod next_hop;
 mod policy;
 mod table;
 
@@ -52,6 +53,7 @@ const SUITES: &[&[Case]] = &[
     policy::CASES,
     bfd::CASES,
     add_path::CASES,
+    next_hop::CASES,
 ];
 
 const INSIDE: &str = "INTEROP_INSIDE";

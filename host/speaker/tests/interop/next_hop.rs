@@ -1,0 +1,106 @@
+//! IPv4 routes over a session of IPv6 alone (RFC 8950), and link-local next hops (RFC 2545).
+
+use crate::Case;
+use crate::bird;
+use crate::lab::{Lab, stays, wait};
+
+pub const CASES: &[Case] = &[
+    Case {
+        peer: "bird",
+        name: "bird_extended_next_hop",
+        shows: "IPv4 routes with IPv6 next hops both ways over an IPv6 session, link-local ones too (RFC 8950, 2545)",
+        run: bird_extended_next_hop,
+    },
+    Case {
+        peer: "frr",
+        name: "frr_extended_next_hop",
+        shows: "IPv4 routes with IPv6 next hops both ways over an IPv6 session (RFC 8950)",
+        run: frr_extended_next_hop,
+    },
+];
+
+const OURS: &str =
+    "[[originate]]\nprefix = \"10.200.0.0/26\"\n[[originate]]\nprefix = \"fd00:200::/64\"\n";
+
+fn ours(lab: &Lab, asn: u32, settings: &str) {
+    let neighbor =
+        format!("[[neighbor]]\naddress = \"fd09::2\"\nas = {asn}\nconnect_retry = 1\n{settings}");
+    lab.ours_at("[fd09::1]:179", 64512, &format!("{neighbor}{OURS}"));
+}
+
+fn bird_extended_next_hop(lab: &Lab) {
+    let dir = lab.dir.path().display();
+    let config = lab.write(
+        "bird2.conf",
+        &format!(
+            "log \"{dir}/bird2.log\" all;\nrouter id 10.9.0.2;\nprotocol device {{}}\nprotocol direct {{ ipv4; ipv6; }}\n\
+             protocol static s4 {{ ipv4; route 10.201.0.0/26 blackhole; }}\n\
+             protocol static s6 {{ ipv6; route fd00:201::/64 blackhole; }}\n\
+             protocol bgp ours {{ debug all; local fd09::2 as 64513; strict bind; connect delay time 1; error wait time 1, 2;\n\
+             neighbor fd09::1 as 64512;\n\
+             ipv4 {{ import all; export where source = RTS_STATIC; extended next hop on; }};\n\
+             ipv6 {{ import all; export where source = RTS_STATIC; }}; }}\n"
+        ),
+    );
+    let (socket, pid) = (format!("{dir}/bird2.ctl"), format!("{dir}/bird2.pid"));
+    let argv = ["bird", "-f", "-c", &config, "-s", &socket, "-P", &pid];
+    lab.start("them", "bird2", &argv);
+    ours(lab, 64513, "extended_next_hop = true\n");
+    let shown =
+        |prefix: &str| bird::birdc(lab, 2, &format!("show route {prefix} protocol ours all"));
+    for prefix in ["10.200.0.0/26", "fd00:200::/64"] {
+        wait("BIRD has our routes", 20, || {
+            shown(prefix).contains("BGP.next_hop: fd09::1 fe80::")
+        });
+    }
+    wait("we have BIRD's routes", 10, || {
+        lab.explain("10.201.0.0/26")
+            .contains("best\n    via fd09::2")
+            && lab
+                .explain("fd00:201::/64")
+                .contains("best\n    via fd09::2")
+    });
+    // The control: not agreed on, we have no next hop for IPv4, and BIRD none that we take.
+    lab.signal("ours", "TERM");
+    ours(lab, 64513, "graceful_restart = 0\n");
+    wait("IPv6 routes are there", 20, || {
+        shown("fd00:200::/64").contains("fd09::1") && lab.explain("fd00:201::/64").contains("best")
+    });
+    stays("no IPv4 routes", 2, || {
+        !shown("10.200.0.0/26").contains("fd09::1")
+            && lab.explain("10.201.0.0/26").contains("no path")
+    });
+}
+
+// Without zebra FRR knows no links: so over iBGP, and without a link-local next hop.
+fn frr_extended_next_hop(lab: &Lab) {
+    let dir = lab.dir.path().display();
+    let text = format!(
+        "frr version 8.4.4\nfrr defaults traditional\nlog file {dir}/frr2.log\nrouter bgp 64512\n bgp router-id 10.9.0.2\n \
+         no bgp ebgp-requires-policy\n no bgp network import-check\n no bgp default ipv4-unicast\n \
+         neighbor fd09::1 remote-as 64512\n neighbor fd09::1 update-source fd09::2\n neighbor fd09::1 timers connect 1\n \
+         neighbor fd09::1 capability extended-nexthop\n neighbor fd09::1 advertisement-interval 0\n \
+         address-family ipv4 unicast\n  network 10.201.0.0/26\n  neighbor fd09::1 activate\n exit-address-family\n \
+         address-family ipv6 unicast\n  network fd00:201::/64\n  neighbor fd09::1 activate\n exit-address-family\n"
+    );
+    crate::frr::start_with(lab, 2, &text, "fd09::2");
+    ours(
+        lab,
+        64512,
+        "extended_next_hop = true\nlink_local_next_hop = false\n",
+    );
+    let shown = |family: &str, prefix: &str| {
+        crate::frr::vtysh(lab, 2, &format!("show bgp {family} unicast {prefix}"))
+    };
+    wait("FRR has our routes", 30, || {
+        shown("ipv4", "10.200.0.0/26").contains("fd09::1 from fd09::1")
+            && shown("ipv6", "fd00:200::/64").contains("fd09::1 from fd09::1")
+    });
+    wait("we have FRR's routes", 10, || {
+        lab.explain("10.201.0.0/26")
+            .contains("best\n    via fd09::2")
+            && lab
+                .explain("fd00:201::/64")
+                .contains("best\n    via fd09::2")
+    });
+}
