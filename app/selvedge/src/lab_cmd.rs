@@ -9,6 +9,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use netns::{Join, Lab, LabChoice, Refused, Report, Runner, Show, State};
 use scenario::Scenario;
 
+use crate::answer;
+
 /// Try a whole network on this machine, as root or as an ordinary user.
 #[derive(Debug, Args)]
 pub struct LabArgs {
@@ -356,35 +358,31 @@ fn down(args: &DownArgs) -> Result<i32> {
 fn ls() -> Result<i32> {
     let state = State::open()?;
     let labs = state.labs()?;
-    println!(
-        "labs that are up:{}",
-        if labs.is_empty() { " none" } else { "" }
-    );
+    let none = if labs.is_empty() { " none" } else { "" };
+    let mut text = format!("labs that are up:{none}\n");
     for lab in labs {
-        match state.record(&lab) {
-            Ok(record) => println!(
-                "  {:16} {:3} hosts  scenario {}",
+        text += &match state.record(&lab) {
+            Ok(record) => format!(
+                "  {:16} {:3} hosts  scenario {}\n",
                 record.lab,
                 record.hosts.len(),
                 record.scenario
             ),
-            Err(_) => println!("  {lab:16} coming up"),
-        }
+            Err(_) => format!("  {lab:16} coming up\n"),
+        };
     }
-    println!("scenarios:");
+    text += "scenarios:\n";
     for builtin in scenario::BUILTIN {
-        println!(
-            "  {:16} {}",
-            builtin.name,
-            scenario::load(builtin.name)?.1.title
-        );
+        let title = scenario::load(builtin.name)?.1.title;
+        text += &format!("  {:16} {title}\n", builtin.name);
     }
+    answer::print(&text)?;
     Ok(0)
 }
 
 fn status(lab: Option<&str>) -> Result<i32> {
     let state = State::open()?;
     let record = state.choose(lab)?;
-    print!("{}", netns::status(&state, &record)?);
+    answer::print(&netns::status(&state, &record)?)?;
     Ok(0)
 }

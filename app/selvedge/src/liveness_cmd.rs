@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::answer;
+
 /// Where the node's is.
 const SOCKET: &str = "/var/run/calico/selvedge.liveness";
 
@@ -90,9 +92,8 @@ pub fn run(args: LivenessArgs) -> Result<()> {
 /// When nobody answers on the socket.
 pub fn show(socket: &Path, output: OutputForm) -> Result<()> {
     let report = liveness::show(socket)?;
-    match output {
-        OutputForm::Table => print!("{}", liveness::table(&report)),
-        OutputForm::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-    }
-    Ok(())
+    answer::print(&match output {
+        OutputForm::Table => liveness::table(&report),
+        OutputForm::Json => serde_json::to_string_pretty(&report)? + "\n",
+    })
 }

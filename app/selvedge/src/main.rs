@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+mod answer;
 mod lab_cmd;
 mod liveness_cmd;
 mod node_cmd;

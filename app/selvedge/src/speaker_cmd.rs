@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
-use speaker::Query;
+use speaker::{Form, Query};
 
+use crate::answer;
 use crate::liveness_cmd::{self, OutputForm};
 
 /// The stand-alone BGP speaker.
@@ -31,6 +32,9 @@ enum Command {
         /// Its control socket.
         #[arg(long, default_value = "/var/run/selvedge/speaker.ctl")]
         control: PathBuf,
+        /// A table, or json.
+        #[arg(short, long, value_enum, default_value_t, global = true)]
+        output: OutputForm,
         #[command(subcommand)]
         what: What,
     },
@@ -59,11 +63,7 @@ enum What {
     /// The best path of each prefix.
     Routes,
     /// BFD sessions: states, agreed timers, why each last went down.
-    Bfd {
-        /// A table, or json.
-        #[arg(short, long, value_enum, default_value_t)]
-        output: OutputForm,
-    },
+    Bfd,
     /// All paths of a prefix, and why each won or lost.
     Explain {
         /// Such as 10.200.0.64/26.
@@ -97,20 +97,27 @@ pub fn run(args: SpeakerArgs) -> Result<()> {
                 peer: one_line(&neighbor),
                 text: one_line(&text),
             };
-            print!("{}", speaker::show(&control, &query)?);
-            Ok(())
+            answer::print(&speaker::show(&control, &query, Form::Text)?)
         }
-        Command::Show { control, what } => {
+        Command::Show {
+            control,
+            output,
+            what,
+        } => {
             let query = match what {
-                What::Bfd { output } => {
+                What::Bfd => {
                     return liveness_cmd::show(&speaker::liveness_socket(&control), output);
                 }
                 What::Neighbors => Query::Neighbors,
                 What::Routes => Query::Routes,
                 What::Explain { prefix } => Query::Explain(prefix),
             };
-            print!("{}", speaker::show(&control, &query)?);
-            Ok(())
+            let form = match output {
+                OutputForm::Table => Form::Text,
+                OutputForm::Json => Form::Json,
+            };
+            let answer = speaker::show(&control, &query, form)?;
+            answer::print(&answer)
         }
     }
 }

@@ -1,15 +1,29 @@
-//! The control socket: a question on one line, an answer in text.
+//! The control socket: a question on one line, an answer for people or for programs.
+
+mod json;
+mod table;
 
 use crate::handle::Handle;
 use anyhow::{Context, Result, bail};
-use bgp::{Explanation, Family, PathInfo, PathStanding, PeerStatus};
+use bgp::{Explanation, Family};
 use ipnet::IpNet;
-use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Tables and sentences, for people.
+    #[default]
+    Text,
+    /// One JSON document, for programs.
+    Json,
+}
+
+/// Before a question whose answer is wanted as JSON.
+const JSON: &str = "json ";
 
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +78,7 @@ impl Query {
 ///
 /// # Errors
 /// When nobody listens on the socket, or the speaker refuses the question.
-pub fn show(socket: &Path, query: &Query) -> Result<String> {
+pub fn show(socket: &Path, query: &Query, form: Form) -> Result<String> {
     let mut stream = UnixStream::connect(socket).with_context(|| {
         format!(
             "no speaker answers on {}; is `selvedge speaker run` up?",
@@ -72,7 +86,11 @@ pub fn show(socket: &Path, query: &Query) -> Result<String> {
         )
     })?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    stream.write_all(query.line().as_bytes())?;
+    let prefix = match form {
+        Form::Text => "",
+        Form::Json => JSON,
+    };
+    stream.write_all(format!("{prefix}{}", query.line()).as_bytes())?;
     let mut answer = String::new();
     stream
         .read_to_string(&mut answer)
@@ -116,20 +134,30 @@ fn answer(mut stream: UnixStream, handle: &Handle) -> std::io::Result<()> {
     stream.set_write_timeout(Some(Duration::from_secs(5)))?;
     let mut line = String::new();
     BufReader::new(&stream).take(4096).read_line(&mut line)?;
-    let text = Query::parse(&line)
-        .and_then(|query| tell(handle, &query).context("the speaker has stopped"))
+    let (form, question) = match line.strip_prefix(JSON) {
+        Some(question) => (Form::Json, question),
+        None => (Form::Text, &line[..]),
+    };
+    let text = Query::parse(question)
+        .and_then(|query| tell(handle, &query, form).context("the speaker has stopped"))
         .unwrap_or_else(|error| format!("error: {error:#}\n"));
     stream.write_all(text.as_bytes())
 }
 
-fn tell(handle: &Handle, query: &Query) -> Option<String> {
+fn tell(handle: &Handle, query: &Query, form: Form) -> Option<String> {
+    let explained = |all: &[Explanation]| match form {
+        Form::Text => all.iter().map(table::explanation).collect(),
+        Form::Json => json::explanations(all),
+    };
     Some(match query {
-        Query::Neighbors => neighbors(&handle.status()?.peers),
-        Query::Explain(prefix) => handle
-            .explain(vec![*prefix])?
-            .iter()
-            .map(explanation)
-            .collect(),
+        Query::Neighbors => {
+            let peers = handle.status()?.peers;
+            match form {
+                Form::Text => table::neighbors(&peers),
+                Form::Json => json::neighbors(&peers),
+            }
+        }
+        Query::Explain(prefix) => explained(&handle.explain(vec![*prefix])?),
         Query::Reset { peer, text } => {
             let peers = handle.status()?.peers;
             if !peers.iter().any(|known| *known.name == **peer) {
@@ -139,138 +167,19 @@ fn tell(handle: &Handle, query: &Query) -> Option<String> {
             format!("the session with {peer} was reset\n")
         }
         Query::Routes => {
-            let mut out = table_row(
-                ROUTE_WIDTHS,
-                &["PREFIX", "NEXT HOP", "PEER", "LOCAL_PREF", "AS_PATH"],
-            );
+            let mut all = Vec::new();
             for family in Family::ALL {
+                // In portions, so that no question holds the sessions up for long.
                 for prefixes in handle.prefixes(family)?.chunks(1000) {
-                    for explained in handle.explain(prefixes.to_vec())? {
-                        out += &route(&explained);
-                    }
+                    all.extend(handle.explain(prefixes.to_vec())?);
                 }
             }
-            out
+            match form {
+                Form::Text => table::routes(&all),
+                Form::Json => json::explanations(&all),
+            }
         }
     })
-}
-
-const NEIGHBOR_WIDTHS: [usize; 6] = [24, 22, 10, 8, 8, 10];
-const ROUTE_WIDTHS: [usize; 6] = [20, 18, 24, 10, 10, 10];
-
-fn table_row(widths: [usize; 6], cells: &[&str]) -> String {
-    let mut out = String::new();
-    for (cell, width) in cells.iter().zip(widths) {
-        let _ = write!(out, "{cell:<width$} ");
-    }
-    out.truncate(out.trim_end().len());
-    out.push('\n');
-    out
-}
-
-fn neighbors(peers: &[PeerStatus]) -> String {
-    let mut out = table_row(
-        NEIGHBOR_WIDTHS,
-        &["NAME", "ADDRESS", "AS", "ROUTES", "REJECTED", "INFO"],
-    );
-    for peer in peers {
-        out += &table_row(
-            NEIGHBOR_WIDTHS,
-            &[
-                &peer.name,
-                &peer.remote.to_string(),
-                &peer.remote_as.to_string(),
-                &peer.received.to_string(),
-                &peer.rejected.to_string(),
-                &info(peer),
-            ],
-        );
-    }
-    out
-}
-
-/// The state, and in parentheses what one should know of it.
-fn info(peer: &PeerStatus) -> String {
-    if peer.notes.is_empty() {
-        return peer.info();
-    }
-    format!("{} ({})", peer.info(), peer.notes.join(", "))
-}
-
-fn hop(path: &PathInfo) -> String {
-    path.next_hop
-        .map_or_else(|| "self".to_owned(), |hop| hop.address.to_string())
-}
-
-fn peer_name(path: &PathInfo) -> &str {
-    path.peer.as_ref().map_or("local", |name| Arc::as_ref(name))
-}
-
-fn route(explained: &Explanation) -> String {
-    match explained
-        .paths
-        .first()
-        .filter(|path| path.standing == PathStanding::Best)
-    {
-        Some(best) => table_row(
-            ROUTE_WIDTHS,
-            &[
-                &explained.prefix.to_string(),
-                &hop(best),
-                peer_name(best),
-                &best.local_pref.to_string(),
-                &best.as_path,
-            ],
-        ),
-        None => String::new(),
-    }
-}
-
-fn explanation(explained: &Explanation) -> String {
-    let mut out = format!("{}\n", explained.prefix);
-    if explained.paths.is_empty() {
-        out += "  no path\n";
-    }
-    for path in &explained.paths {
-        let verdict = match path.standing {
-            PathStanding::Best => "best".to_owned(),
-            PathStanding::Lost(reason) => match &path.rule {
-                Some(rule) => format!("lost: {reason} ({rule})"),
-                None => format!("lost: {reason}"),
-            },
-        };
-        let _ = write!(
-            out,
-            "  {verdict}\n    via {} from {}",
-            hop(path),
-            peer_name(path)
-        );
-        let _ = write!(
-            out,
-            ", local_pref {}, origin {}",
-            path.local_pref, path.origin
-        );
-        let _ = write!(out, ", as_path [{}]", path.as_path);
-        if let Some(id) = path.path_id {
-            let _ = write!(out, ", path id {id}");
-        }
-        if let Some(med) = path.med {
-            let _ = write!(out, ", med {med}");
-        }
-        if let Some(originator) = path.originator_id {
-            let clusters: Vec<String> = path.cluster_list.iter().map(ToString::to_string).collect();
-            let _ = write!(
-                out,
-                ", originator {originator}, clusters [{}]",
-                clusters.join(" ")
-            );
-        }
-        if !path.communities.is_empty() {
-            let _ = write!(out, ", communities [{}]", path.communities.join(" "));
-        }
-        out += if path.stale { ", stale\n" } else { "\n" };
-    }
-    out
 }
 
 #[cfg(test)]

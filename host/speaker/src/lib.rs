@@ -26,7 +26,7 @@ mod socket;
 mod watch;
 
 pub use config_file::ConfigFile;
-pub use control::{Query, show};
+pub use control::{Form, Query, show};
 pub use daemon::{liveness_socket, main_run};
 pub use events::Event;
 pub use handle::{Handle, Options, Snapshot, spawn, spawn_with};

@@ -163,6 +163,30 @@ fn line_number() -> u32 {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    // A pipe whose reader has gone, and as a control a disk that is full.
+    for (out, succeeds) in [("true", true), ("full", false)] {
+        let script = match out {
+            "full" => "exec \"$0\" lab ls >/dev/full",
+            _ => "exec 3> >(:); wait $!; exec \"$0\" lab ls >&3",
+        };
+        let output = Command::new("bash")
+            .args(["-c", script])
+            .arg(binary())
+            .output()
+            .expect("bash runs");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), succeeds, "{error}");
+        assert!(!error.contains("panicked"), "{error}");
+        assert_eq!(
+            error.contains("cannot write the answer"),
+            !succeeds,
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn what_is_brought_up_goes_down_without_a_trace() {
     let Some(place) = Place::new() else { return };
     assert!(

@@ -130,7 +130,7 @@ impl Lab {
     }
 
     pub fn ask(&self, query: &speaker::Query) -> String {
-        speaker::show(&self.path("ours.ctl"), query).unwrap_or_default()
+        speaker::show(&self.path("ours.ctl"), query, speaker::Form::Text).unwrap_or_default()
     }
 
     pub fn neighbors(&self) -> String {
