@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::{IpNet, Ipv4Net};
 use resource::kinds::{AffinityState, EncapMode};
 
+use crate::advertisements::advertisements;
 use crate::cluster::Cluster;
+use crate::filter::Community;
 use crate::pools::pools;
 use crate::sessions::sessions;
 use crate::{Names, NodeView, Pool, Reason, Refusal, Resources, Session, names};
@@ -54,6 +56,8 @@ pub struct BgpIntent {
     pub origins: BTreeSet<IpNet>,
     /// In order; what no rule accepts is not exported.
     pub export: Vec<ExportRule>,
+    /// Communities put on what these rules accept in a prefix and within it; the first that matches counts.
+    pub communities: Vec<(IpNet, Vec<Community>)>,
 }
 
 /// One rule of what is told to peers (calico-compat §6.4); the first that matches decides.
@@ -128,6 +132,7 @@ pub fn compute(resources: &Resources, node_name: &str) -> Intent {
             listen: listen(&cluster, me),
             sessions: sessions(resources, &cluster, me, &mut refusals),
             export: export(&pools, &own_blocks, &ranges),
+            communities: advertisements(resources, node_name, &mut refusals),
             origins: origins(&pools, &own_blocks, &workloads, ranges),
         }
     });

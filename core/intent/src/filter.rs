@@ -57,7 +57,7 @@ pub struct Prefixes {
 }
 
 /// A community.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Community {
     /// RFC 1997, `aa:nn` as `aa << 16 | nn`.
     Standard(u32),
@@ -203,7 +203,7 @@ fn prefixes(rule: &BgpFilterRule, ipv4: bool) -> Result<Option<Prefixes>, String
     }))
 }
 
-fn community(text: &str) -> Result<Community, String> {
+pub(crate) fn community(text: &str) -> Result<Community, String> {
     let wrong = || format!("'{text}' is no community");
     let parts: Vec<&str> = text.split(':').collect();
     match parts[..] {

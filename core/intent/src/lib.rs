@@ -13,6 +13,7 @@
 //! assert_eq!(intent.refusals[0].reason, intent::Reason::NodeMissing);
 //! ```
 
+mod advertisements;
 mod cluster;
 mod compute;
 mod filter;

@@ -33,6 +33,8 @@ pub enum Reason {
     BgpFilterMissing,
     /// A rule of a BGPFilter cannot be read.
     BgpFilterInvalid,
+    /// An entry of prefixAdvertisements cannot be read.
+    PrefixAdvertisementInvalid,
     /// A field asks for what this version cannot do.
     FieldNotSupported,
     /// A pool's range cannot be read.
@@ -70,6 +72,7 @@ impl Reason {
         Reason::PeerFieldInvalid,
         Reason::BgpFilterMissing,
         Reason::BgpFilterInvalid,
+        Reason::PrefixAdvertisementInvalid,
         Reason::FieldNotSupported,
         Reason::PoolCidrInvalid,
         Reason::PoolOverlap,
@@ -98,6 +101,7 @@ impl Reason {
             Reason::PeerFieldInvalid => "peer-field-invalid",
             Reason::BgpFilterMissing => "bgp-filter-missing",
             Reason::BgpFilterInvalid => "bgp-filter-invalid",
+            Reason::PrefixAdvertisementInvalid => "prefix-advertisement-invalid",
             Reason::FieldNotSupported => "field-not-supported",
             Reason::PoolCidrInvalid => "pool-cidr-invalid",
             Reason::PoolOverlap => "pool-overlap",
@@ -140,6 +144,9 @@ impl Reason {
             Reason::PeerFieldInvalid => "Mend the field.",
             Reason::BgpFilterMissing => "Apply the BGPFilter, or take its name out of the BGPPeer.",
             Reason::BgpFilterInvalid => "Mend the rule and apply the BGPFilter again.",
+            Reason::PrefixAdvertisementInvalid => {
+                "Write cidr as a CIDR, and communities as 64512:7, 64512:7:9 or names from communities."
+            }
             Reason::FieldNotSupported => "Remove the field.",
             Reason::PoolCidrInvalid => "Delete the pool and create it with a valid CIDR.",
             Reason::PoolOverlap => "Delete one of the two pools.",

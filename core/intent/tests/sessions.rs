@@ -766,3 +766,47 @@ fn bgp_filters_of_a_session() {
     };
     assert_eq!(export, [expected]);
 }
+
+/// Communities of prefixes: values and names, the outer prefixes' too, a node's own in place of the default ones.
+#[test]
+fn communities_of_prefix_advertisements() {
+    let spec = |text: serde_json::Value| -> BgpConfigurationSpec {
+        serde_json::from_value(text).expect("a BGPConfiguration's spec")
+    };
+    let configuration = |name: &str, text| BgpConfiguration::new(Metadata::named(name), spec(text));
+    let world = World::default()
+        .node("a", "10.0.0.1/24", false)
+        .node("b", "10.0.0.2/24", false)
+        .object(configuration(
+            "default",
+            serde_json::json!({
+                "communities": [{"name": "blue", "value": "64512:7"}],
+                "prefixAdvertisements": [
+                    {"cidr": "10.244.0.0/16", "communities": ["blue", "1:2:3"]},
+                    {"cidr": "10.244.1.0/24", "communities": ["64512:8"]},
+                    {"cidr": "10.9.0.0/16", "communities": ["green"]},
+                ],
+            }),
+        ))
+        .object(configuration(
+            "node.b",
+            serde_json::json!({"prefixAdvertisements": [{"cidr": "10.244.0.0/16", "communities": ["9:9"]}]}),
+        ));
+    let net = |text: &str| text.parse::<ipnet::IpNet>().expect("a CIDR");
+    let standard = |low: u32| Community::Standard(64512 << 16 | low);
+    let large = Community::Large([1, 2, 3]);
+    assert_eq!(
+        world.intent("a").bgp.communities,
+        [
+            (net("10.244.1.0/24"), vec![standard(7), standard(8), large]),
+            (net("10.244.0.0/16"), vec![standard(7), large]),
+        ]
+    );
+    world.check_reasons("a", &[Reason::PrefixAdvertisementInvalid]);
+    let own = Community::Standard(9 << 16 | 9);
+    assert_eq!(
+        world.intent("b").bgp.communities,
+        [(net("10.244.0.0/16"), vec![own])]
+    );
+    world.check_reasons("b", &[]);
+}

@@ -56,7 +56,7 @@ fn rule(rule: &FilterRule) -> Rule {
     }
 }
 
-fn community(community: intent::Community) -> Community {
+pub(crate) fn community(community: intent::Community) -> Community {
     match community {
         intent::Community::Standard(value) => Community::Standard(value),
         intent::Community::Large(value) => Community::Large(value),

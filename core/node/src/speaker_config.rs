@@ -4,13 +4,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bgp::{Action, Config, Family, Filter, GracefulRestart, Origin, PeerConfig, PrefixMatch, Rule};
+use bgp::{
+    Action, Config, Family, Filter, GracefulRestart, Operation, Origin, PeerConfig, PrefixList,
+    PrefixMatch, Rule,
+};
 use dataplane::Actual;
 use intent::{ExportRule, Intent, NextHop, NodePath, Session};
 use ipnet::IpNet;
 
 use crate::Bfd;
-use crate::session_filter::filter;
+use crate::session_filter::{community, filter};
 
 /// LOCAL_PREF of what a node originates: Calico's bridge of kernel metric 1024, 2^31 - 1 - 1024 (calico-compat §6.4 a).
 const LOCAL_PREF: u32 = 2_147_482_623;
@@ -32,7 +35,7 @@ pub(crate) fn speaker_config(
         return config;
     }
     config.listen = intent.bgp.listen.iter().copied().collect();
-    let export = export(&intent.bgp.export);
+    let export = with_communities(export(&intent.bgp.export), &intent.bgp.communities);
     config.peers = intent
         .bgp
         .sessions
@@ -131,6 +134,32 @@ fn peer(session: &Session, export: &Filter) -> PeerConfig {
         filter(&session.filters.export, export)
     };
     peer
+}
+
+/// Rules that accept also put communities on what lies in certain prefixes (calico-compat §6.4 f).
+fn with_communities(filter: Filter, communities: &[(IpNet, Vec<intent::Community>)]) -> Filter {
+    let within = |rule: &Rule| {
+        let mut rules: Vec<Rule> = Vec::new();
+        for (prefix, list) in communities {
+            let apart =
+                |set: PrefixMatch| !set.prefix.contains(prefix) && !prefix.contains(&set.prefix);
+            if rule.action == Action::Accept && !rule.prefix.is_some_and(apart) {
+                let set = PrefixList::new([PrefixMatch::within(*prefix)]);
+                let add = list.iter().map(|c| Operation::AddCommunity(community(*c)));
+                rules.push(Rule {
+                    prefix_list: Some(Arc::new(set)),
+                    operations: add.collect(),
+                    ..rule.clone()
+                });
+            }
+        }
+        rules.push(rule.clone());
+        rules
+    };
+    Filter {
+        rules: filter.rules.iter().flat_map(within).collect(),
+        ..filter
+    }
 }
 
 fn export(rules: &[ExportRule]) -> Filter {

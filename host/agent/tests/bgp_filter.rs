@@ -5,7 +5,7 @@ mod world;
 use std::time::Duration;
 
 use resource::Metadata;
-use resource::kinds::{BgpFilter, BgpPeer, BgpPeerSpec};
+use resource::kinds::{BgpConfiguration, BgpFilter, BgpPeer, BgpPeerSpec};
 use world::bird::{Bird, bgp_lines, birdc};
 use world::{World, in_own_namespaces, wait_for};
 
@@ -100,6 +100,15 @@ fn a_bgp_filter_changes_what_a_peer_has_without_a_flap() {
                     && has(own, "BGP.as_path: 64512\n")
                     && !has(own, "(64512,7)")
                     && world.routes("n84").contains("10.200.0.64/26")
+            });
+            // Communities of prefixes go the same way.
+            let spec = serde_json::json!({"prefixAdvertisements": [{"cidr": "10.200.0.0/23", "communities": ["64512:100"]}]});
+            world.apply(BgpConfiguration::new(
+                Metadata::named("default"),
+                serde_json::from_value(spec).expect("a BGPConfiguration's spec"),
+            ));
+            within_a_second("a community on all", &|| {
+                has(own, "(64512,100)") && has(other, "(64512,100)")
             });
             // A filter that is gone lets nothing through, and the session stands.
             let key = resource::Key::cluster(resource::Kind::BgpFilter, "tor");
