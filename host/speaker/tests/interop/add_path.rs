@@ -209,10 +209,13 @@ const OPENBGPD: Daemon = Daemon {
 };
 
 /// It gives its rights up to a user of its own, which an ordinary user's namespace does not have.
-fn openbgpd_add_path(lab: &Lab) {
+pub fn lacks_users() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    let count = map.split_whitespace().nth(2).unwrap_or_default();
-    if count == "1" {
+    map.split_whitespace().nth(2) == Some("1")
+}
+
+fn openbgpd_add_path(lab: &Lab) {
+    if lacks_users() {
         println!("openbgpd_add_path: skipped: OpenBGPD needs more than one user");
         return;
     }

@@ -13,8 +13,10 @@ mod frr;
 mod gobgp;
 mod guarded;
 mod lab;
+mod md5;
 mod next_hop;
 mod policy;
+mod restart;
 mod table;
 
 use lab::Lab;
@@ -54,6 +56,8 @@ const SUITES: &[&[Case]] = &[
     bfd::CASES,
     add_path::CASES,
     next_hop::CASES,
+    md5::CASES,
+    restart::CASES,
 ];
 
 const INSIDE: &str = "INTEROP_INSIDE";
