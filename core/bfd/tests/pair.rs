@@ -255,3 +255,34 @@ proptest! {
         prop_assert_eq!(b.transmit_interval, a.receive_interval);
     }
 }
+
+proptest! {
+    /// Whatever is received whenever, the machine goes on, and its next deadline lies ahead.
+    #[test]
+    fn any_packets(steps in proptest::collection::vec(
+        (0u64..2000, any::<[bool; 3]>(), 0u64..2000, proptest::collection::vec(any::<u8>(), 24..30)), 1..60,
+    )) {
+        let mut machine = Machine::new(1);
+        let near = SessionConfig::new(address(1));
+        let far = SessionConfig { multihop: true, ..near.clone() };
+        let mut now = Duration::ZERO;
+        machine.handle(Input::Configure(&[near, far]), now);
+        let ids: Vec<u32> = machine.sessions().map(|s| s.local_discriminator).collect();
+        for (wait, [known, multihop, valid], age, mut bytes) in steps {
+            now += Duration::from_millis(wait);
+            if known {
+                bytes[8..12].copy_from_slice(&ids[usize::from(multihop)].to_be_bytes());
+            }
+            if valid {
+                (bytes[0], bytes[1], bytes[3]) = (bytes[0] & 31 | 32, bytes[1] & !5, 24);
+            }
+            let at = now.saturating_sub(Duration::from_millis(age));
+            let source = address(1);
+            let input = Input::Received { source, scope: 0, multihop, ttl: 255, bytes: &bytes, at };
+            machine.handle(input, now);
+            machine.handle(Input::Timer, now);
+            while machine.poll().is_some() {}
+            prop_assert!(machine.next_deadline().is_none_or(|at| at > now));
+        }
+    }
+}

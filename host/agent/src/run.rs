@@ -325,7 +325,10 @@ impl<'a> Agent<'a> {
             Some(command) => {
                 let mut command = command.clone();
                 command.push(socket.clone().into_os_string());
-                liveness::Launch { socket, command }
+                liveness::Launch {
+                    command,
+                    ..liveness::Launch::own(socket)
+                }
             }
         }
     }

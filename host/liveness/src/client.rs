@@ -24,6 +24,8 @@ pub struct Launch {
     pub socket: PathBuf,
     /// Program and arguments. It must come to [`crate::run`] with the same socket.
     pub command: Vec<OsString>,
+    /// So long after the start, sessions that are there stay though nobody has asked for them yet.
+    pub keep_others: Duration,
 }
 
 impl Launch {
@@ -32,7 +34,11 @@ impl Launch {
         let words = ["/proc/self/exe", "liveness", "run", "--socket"];
         let mut command: Vec<OsString> = words.map(OsString::from).into();
         command.push(socket.clone().into_os_string());
-        Launch { socket, command }
+        Launch {
+            socket,
+            command,
+            keep_others: Duration::ZERO,
+        }
     }
 
     fn start(&self) -> io::Result<Child> {
@@ -72,11 +78,21 @@ pub enum PathEvent {
     },
 }
 
-#[derive(Default)]
 struct State {
+    /// Until then others stay.
+    keep_until: Option<Instant>,
     wanted: Option<Vec<Wanted>>,
     stream: Option<UnixStream>,
     stopped: bool,
+}
+
+impl State {
+    fn message(&self) -> ToLiveness {
+        ToLiveness::Want {
+            sessions: self.wanted.clone().unwrap_or_default(),
+            keep_others: self.keep_until.is_some_and(|until| Instant::now() < until),
+        }
+    }
 }
 
 struct Shared {
@@ -103,7 +119,12 @@ impl Client {
     /// When the thread cannot be made. A process that cannot be started is tried again, and logged.
     pub fn start(launch: Launch, tell: impl Fn(PathEvent) + Send + 'static) -> io::Result<Client> {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State::default()),
+            state: Mutex::new(State {
+                keep_until: Some(Instant::now() + launch.keep_others),
+                wanted: None,
+                stream: None,
+                stopped: false,
+            }),
             changed: Condvar::new(),
         });
         let own = Owner {
@@ -126,11 +147,11 @@ impl Client {
     /// Exactly these sessions from now on.
     pub fn want(&self, wanted: Vec<Wanted>) {
         let mut state = self.shared.lock();
+        state.wanted = Some(wanted);
         if let Some(stream) = &state.stream {
             // When it fails the reader sees the end too, and says it anew to the next process.
-            let _ = say(stream, &ToLiveness::Want(wanted.clone()));
+            let _ = say(stream, &state.message());
         }
-        state.wanted = Some(wanted);
         self.shared.changed.notify_all();
     }
 }
@@ -178,6 +199,8 @@ pub(crate) enum Line {
 pub(crate) struct Conversation {
     stream: UnixStream,
     reader: BufReader<UnixStream>,
+    /// The beginning of a line whose end was not there yet.
+    begun: Vec<u8>,
 }
 
 /// Connects; each answer is awaited for so long.
@@ -186,7 +209,11 @@ pub(crate) fn converse(socket: &Path, patience: Duration) -> io::Result<Conversa
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
     let reader = BufReader::new(stream.try_clone()?);
-    Ok(Conversation { stream, reader })
+    Ok(Conversation {
+        stream,
+        reader,
+        begun: Vec::new(),
+    })
 }
 
 impl Conversation {
@@ -196,12 +223,13 @@ impl Conversation {
 
     /// The next line; `None` at the end.
     pub fn hear(&mut self) -> io::Result<Option<Line>> {
-        let mut line = String::new();
-        if self.reader.read_line(&mut line)? == 0 {
+        // What was read before an error stays in the buffer.
+        if self.reader.read_until(b'\n', &mut self.begun)? == 0 {
             return Ok(None);
         }
+        let line = std::mem::take(&mut self.begun);
         Ok(Some(
-            serde_json::from_str(&line).map_or(Line::Unknown, Line::Known),
+            serde_json::from_slice(&line).map_or(Line::Unknown, Line::Known),
         ))
     }
 }
@@ -287,18 +315,16 @@ impl Owner {
             }
             None => return Ok(()),
         }
-        conversation.stream.set_read_timeout(None)?;
         {
             let mut state = self.shared.lock();
             if state.stopped {
                 return Ok(());
             }
-            let wanted = state.wanted.clone().unwrap_or_default();
-            conversation.say(&ToLiveness::Want(wanted))?;
+            conversation.say(&state.message())?;
             state.stream = Some(conversation.stream.try_clone()?);
         }
         self.complained = false;
-        while let Some(line) = conversation.hear()? {
+        while let Some(line) = self.hear(&mut conversation)? {
             match line {
                 Line::Known(FromLiveness::Sessions(sessions)) => {
                     for session in &sessions {
@@ -311,6 +337,29 @@ impl Owner {
             }
         }
         Ok(())
+    }
+}
+
+impl Owner {
+    /// The next line; meanwhile, when the time has come, says that others need not be kept any longer.
+    fn hear(&self, conversation: &mut Conversation) -> io::Result<Option<Line>> {
+        loop {
+            let mut state = self.shared.lock();
+            let left = state
+                .keep_until
+                .map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                state.keep_until = None;
+                conversation.say(&state.message())?;
+                continue;
+            }
+            drop(state);
+            conversation.stream.set_read_timeout(left)?;
+            match conversation.hear() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return outcome,
+            }
+        }
     }
 }
 

@@ -60,9 +60,14 @@ impl Wanted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ToLiveness {
-    /// Claims the process: exactly these sessions from now on. Answered with [`FromLiveness::Sessions`], then each change is
-    /// told. Whoever claimed it before is let go.
-    Want(Vec<Wanted>),
+    /// Claims the process. Answered with [`FromLiveness::Sessions`], then each change is told. Whoever claimed it before is let
+    /// go.
+    Want {
+        /// The wanted sessions.
+        sessions: Vec<Wanted>,
+        /// Those that are there and not in the list stay, for an owner that does not know yet who will come.
+        keep_others: bool,
+    },
     /// Asks for a [`FromLiveness::Report`].
     Show,
     /// Say AdminDown, and end.

@@ -425,7 +425,17 @@ impl Server {
 
     fn obey(&mut self, token: Token, message: ToLiveness, now: Duration) {
         match message {
-            ToLiveness::Want(wanted) => {
+            ToLiveness::Want {
+                mut sessions,
+                keep_others,
+            } => {
+                if keep_others {
+                    let key = |wanted: &Wanted| (wanted.remote, wanted.scope, wanted.multihop);
+                    let others = std::mem::take(&mut self.wanted).into_iter();
+                    let is_other = |old: &Wanted| sessions.iter().all(|new| key(new) != key(old));
+                    let others: Vec<Wanted> = others.filter(is_other).collect();
+                    sessions.extend(others);
+                }
                 if let Some(former) = self.owner.replace(token)
                     && former != token
                 {
@@ -433,8 +443,8 @@ impl Server {
                 }
                 self.unclaimed_since = None;
                 self.ending = false;
-                let configs: Vec<_> = wanted.iter().map(Wanted::config).collect();
-                self.wanted = wanted;
+                let configs: Vec<_> = sessions.iter().map(Wanted::config).collect();
+                self.wanted = sessions;
                 self.machine.handle(Input::Configure(&configs), now);
                 self.listen_where_wanted(true);
                 let sessions = self.sessions(now);

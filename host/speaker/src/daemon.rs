@@ -6,6 +6,10 @@ use crate::handle::{Options, spawn_with};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Who connects from a range is not known at the start: so long its BFD sessions stay as the last speaker left them.
+const RANGES_RETURN: Duration = Duration::from_secs(60);
 
 /// Runs a speaker as a configuration file says, until SIGTERM or SIGINT. SIGHUP reads the file
 /// again; what did not change in it stays up, and a file with an error changes nothing.
@@ -28,7 +32,18 @@ pub fn main_run(config_path: &Path) -> Result<()> {
         liveness::end(&socket);
     }
     let options = Options {
-        liveness: Some(liveness::Launch::own(socket)),
+        liveness: Some(liveness::Launch {
+            keep_others: if config
+                .ranges
+                .iter()
+                .any(|range| range.template.bfd.is_some())
+            {
+                RANGES_RETURN
+            } else {
+                Duration::ZERO
+            },
+            ..liveness::Launch::own(socket)
+        }),
         ..Options::default()
     };
     let handle = spawn_with(config, options).context("cannot start the speaker")?;
