@@ -300,6 +300,23 @@ fn bgp_filters() {
     check(&["24-bgpfilters.txt"]);
 }
 
+/// What the page on BGPFilters shows is accepted as it says.
+#[test]
+fn the_page_on_bgp_filters() {
+    let place = tempfile::tempdir().unwrap();
+    let session = Session::new(place.path());
+    let page = include_str!("../../../docs/howto/bgpfilter.md");
+    let (_, rest) = page.split_once("```yaml\n").expect("an example");
+    let (text, _) = rest.split_once("```").expect("its end");
+    let apply = words_of("apply -f -");
+    let (stdout, stderr, code) = session.run(Persona::Calicoctl, &apply, text);
+    assert_eq!(
+        (stdout.as_str(), code),
+        ("Successfully applied 2 resource(s)\n", 0),
+        "{stderr}"
+    );
+}
+
 /// A control socket that greets and answers every line the same.
 fn answer_at(path: &Path, greeting: &'static str, rows: &'static str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
