@@ -15,6 +15,7 @@ mod conntrack;
 mod datagram;
 mod error;
 mod events;
+pub mod fib;
 mod ipip;
 mod kernel;
 mod message;

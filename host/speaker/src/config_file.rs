@@ -8,11 +8,15 @@ use anyhow::{Context, Result, bail, ensure};
 use bgp::{Config, Family, NextHopMode, Origin, PeerConfig, RangeConfig};
 use filter::{FilterEntry, Named, PrefixListEntry, RuleEntry};
 use ipnet::IpNet;
+use linux::fib::Owner;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// The protocol number of our routes, as Calico's own are (`proto bird`).
+const PROTOCOL: u8 = 12;
 
 /// A TOML document, as written by a person.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,8 +34,13 @@ pub struct ConfigFile {
     /// Forwarding went on while we were away: tells peers to keep our routes (RFC 4724).
     #[serde(default)]
     restarting: bool,
+    /// Chosen routes go into the kernel.
     #[serde(default)]
     kernel: bool,
+    /// The kernel's table; 254, the main one, when left out.
+    kernel_table: Option<u32>,
+    /// The metric of our routes there; 32 when left out.
+    kernel_metric: Option<u32>,
     /// Neighbors of other ASes without `import` or `export` give or get no routes (RFC 8212).
     #[serde(default)]
     require_policy: bool,
@@ -166,6 +175,15 @@ impl ConfigFile {
         &self.control
     }
 
+    /// Whose routes go into the kernel; `None`: none do.
+    pub(crate) fn kernel(&self) -> Option<Owner> {
+        self.kernel.then(|| Owner {
+            table: self.kernel_table.unwrap_or(254),
+            protocol: PROTOCOL,
+            metric: self.kernel_metric.unwrap_or(32),
+        })
+    }
+
     /// What the machine is to do.
     ///
     /// # Errors
@@ -177,8 +195,12 @@ impl ConfigFile {
             "router_id must not be 0.0.0.0"
         );
         ensure!(
-            !self.kernel,
-            "kernel = true: the stand-alone speaker does not install routes; leave it out"
+            self.kernel || self.kernel_table.is_none() && self.kernel_metric.is_none(),
+            "kernel_table and kernel_metric need kernel = true"
+        );
+        ensure!(
+            !matches!(self.kernel_table, Some(0 | 255)),
+            "kernel_table is not 0 or 255 (the kernel's own)"
         );
         let mut config = Config::new(self.local_as.into(), self.router_id);
         config.listen = self.listen.clone().unwrap_or_else(|| {
@@ -193,7 +215,7 @@ impl ConfigFile {
             config.interfaces.extend(entries);
         }
         config.restarting = self.restarting;
-        config.report_routes = false;
+        config.report_routes = self.kernel;
         let named = Named::read(&self.prefix_list, &self.filter)?;
         for entry in &self.neighbor {
             let peer = self.peer(entry, &named)?;
@@ -500,7 +522,8 @@ mod tests {
         check(&twice, "two neighbors");
         let rule = "[[neighbor]]\naddress = \"10.0.0.2\"\nas = 1\nimport = [{action = \"accept\", prefix = \"10.0.0.0/24\", ge = 8}]";
         check(rule, "wanted 24 <= ge");
-        check("kernel = true", "does not install routes");
+        check("kernel_table = 100", "need kernel = true");
+        check("kernel = true\nkernel_table = 255", "kernel's own");
         let bfd =
             |text: &str| format!("[[neighbor]]\naddress = \"10.0.0.2\"\nas = 1\nbfd = {text}");
         check(&bfd("{ interval_ms = 1 }"), "wanted 3 to 60000");

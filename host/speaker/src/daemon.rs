@@ -1,11 +1,15 @@
-//! The stand-alone speaker: a VM as a reflector, without store or kernel routes.
+//! The stand-alone speaker: a VM as a reflector, without a store, and with kernel routes only when asked for.
 
+use crate::Event;
 use crate::config_file::ConfigFile;
 use crate::control;
-use crate::handle::{Options, spawn_with};
-use anyhow::{Context, Result};
+use crate::handle::{Handle, Options, spawn_with};
+use crate::kernel_routes::{End, KernelRoutes};
+use anyhow::{Context, Result, ensure};
+use bgp::Config;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// Who connects from a range is not known at the start: so long its BFD sessions stay as the last speaker left them.
@@ -31,7 +35,9 @@ pub fn main_run(config_path: &Path) -> Result<()> {
         // One that a former speaker left has nothing to do any more.
         liveness::end(&socket);
     }
+    let mut kernel = file.kernel().map(KernelRoutes::open).transpose()?;
     let options = Options {
+        notify: kernel.as_ref().map(KernelRoutes::notify),
         liveness: Some(liveness::Launch {
             keep_others: if config
                 .ranges
@@ -53,24 +59,20 @@ pub fn main_run(config_path: &Path) -> Result<()> {
     std::thread::Builder::new()
         .name("control".into())
         .spawn(move || control::serve(&listener, &serving))?;
-    // Nobody here acts on events, but the log of states comes from the speaker itself.
-    std::thread::Builder::new()
-        .name("events".into())
-        .spawn(move || {
-            for event in events.into_iter().flatten() {
-                tracing::debug!(?event);
-            }
-        })?;
+    match (&mut kernel, events) {
+        (Some(kernel), Some(events)) => kernel.start(events)?,
+        (_, events) => log_events(events)?,
+    }
     for signal in signals.forever() {
         if signal != signal_hook::consts::SIGHUP {
             break;
         }
-        match ConfigFile::read(config_path).and_then(|file| file.config()) {
+        match reread(config_path, &file) {
             Ok(config) => handle.configure(config),
             Err(error) => tracing::error!("kept the present configuration: {error:#}"),
         }
     }
-    handle.stop();
+    end(&handle, kernel.as_ref());
     let _ = std::fs::remove_file(file.control());
     Ok(())
 }
@@ -83,4 +85,39 @@ fn has_bfd(config: &bgp::Config) -> bool {
 /// The socket of the process that drives BFD for the speaker with this control socket, beside it.
 pub fn liveness_socket(control: &Path) -> PathBuf {
     control.with_extension("liveness")
+}
+
+/// Nobody acts on events here, but the log of states comes from the speaker itself.
+fn log_events(events: Option<Receiver<Event>>) -> std::io::Result<()> {
+    let log = move || {
+        for event in events.into_iter().flatten() {
+            tracing::debug!(?event);
+        }
+    };
+    let thread = std::thread::Builder::new().name("events".into());
+    thread.spawn(log).map(drop)
+}
+
+/// The file as it is now, when it can be put to use.
+fn reread(path: &Path, running: &ConfigFile) -> Result<Config> {
+    let file = ConfigFile::read(path)?;
+    ensure!(
+        file.kernel() == running.kernel(),
+        "kernel, kernel_table and kernel_metric are read at the start only"
+    );
+    file.config()
+}
+
+/// Ends the sessions. Peers with graceful restart go on sending to us, so the kernel keeps the
+/// routes for them (RFC 4724 §4.1); without any, they go.
+fn end(handle: &Handle, kernel: Option<&KernelRoutes>) {
+    let graceful = handle.status().is_some_and(|status| {
+        let ranges = status.config.ranges.iter().map(|range| &range.template);
+        let mut peers = status.config.peers.iter().chain(ranges);
+        peers.any(|peer| peer.graceful_restart.is_some())
+    });
+    if let Some(kernel) = kernel {
+        kernel.finish(if graceful { End::Stay } else { End::Remove });
+    }
+    handle.stop();
 }

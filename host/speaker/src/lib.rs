@@ -3,7 +3,8 @@
 //! [`spawn`] starts the thread and gives a [`Handle`]: hand it whole configurations, take
 //! [`Event`]s (route changes, peer states), ask for status. It decides nothing about routes;
 //! it installs nothing in the kernel. [`main_run`] is the stand-alone daemon, with its
-//! configuration from a file ([`ConfigFile`]) and a control socket that [`show`] asks.
+//! configuration from a file ([`ConfigFile`]), a control socket that [`show`] asks, and routes in
+//! the kernel where it is asked for them.
 //!
 //! ```no_run
 //! let config = bgp::Config::new(64512.into(), [10, 20, 1, 84].into());
@@ -21,6 +22,7 @@ mod daemon;
 mod event_loop;
 mod events;
 mod handle;
+mod kernel_routes;
 mod link;
 mod socket;
 mod watch;
