@@ -123,6 +123,11 @@ pub fn birdc(lab: &Lab, n: u8, command: &str) -> String {
     String::from_utf8_lossy(&output.expect("birdc is installed").stdout).into_owned()
 }
 
+/// All that a BIRD has of a prefix.
+pub fn detail(lab: &Lab, n: u8, prefix: &str) -> String {
+    birdc(lab, n, &format!("show route {prefix} all"))
+}
+
 fn statics(prefixes: &[&str]) -> String {
     let mut out = String::new();
     for (name, family, colon) in [("s4", "ipv4", false), ("s6", "ipv6", true)] {
