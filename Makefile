@@ -38,8 +38,8 @@ sim: build ## in simulation: the how-to under faults (200 seeds), BGP topologies
 	@$(BIN) lab run howto --sim --faults 6 --seeds $(or $(SEEDS),200)
 	@$(CARGO) run --quiet --locked --release -p bgpsim -- --seeds $(or $(SEEDS),10000)
 
-fuzz: setup ## the decoders under random input (needs a nightly toolchain and cargo-fuzz; says so when absent)
-	@scripts/fuzz
+fuzz: setup ## the decoders under random input, SECONDS=600 a target (needs nightly and cargo-fuzz; says so when absent)
+	@SECONDS_EACH="$(or $(SECONDS),600)" scripts/fuzz
 
 docs: ## the code's documentation
 	@$(CARGO) doc --workspace --no-deps --locked

@@ -112,12 +112,11 @@ fn routes(lab: &Lab) {
     );
     lab.write(
         "ours.toml",
-        &std::fs::read_to_string(lab.path("ours.toml"))
+        std::fs::read_to_string(lab.path("ours.toml"))
             .expect("ours")
             .split("[[originate]]")
             .next()
-            .expect("a head")
-            .to_owned(),
+            .expect("a head"),
     );
     lab.signal("ours", "HUP");
     wait("we withdrew", 10, || {

@@ -1,0 +1,6 @@
+//! Octets of chance for `fuzzed::bgp_open`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| fuzzed::bgp_open(bytes));
