@@ -2,7 +2,7 @@
 
 use crate::Config;
 use std::fmt;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// The time of an input, read once by the driver.
@@ -128,6 +128,15 @@ pub enum Input<'a> {
     },
     /// Time passed: run what is due.
     Timer,
+    /// What the routing table says of a next hop. Until it is said, and with `Some(0)` again, each
+    /// is reachable at no cost.
+    NextHop {
+        /// The address, as peers tell it.
+        address: IpAddr,
+        /// The interior cost (RFC 4271 §9.1.2.2 e); `None`: it cannot be reached, and paths through
+        /// it are kept out.
+        cost: Option<u32>,
+    },
     /// Close the session with this peer and let it start again (Cease, administrative reset).
     Reset {
         /// [`crate::PeerConfig::name`].

@@ -4,6 +4,7 @@ use super::index::{Index, hash_octets};
 use crate::NextHop;
 use crate::wire::attribute::Record;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// One attribute set.
 struct Set {
@@ -100,6 +101,10 @@ pub(crate) struct NextHops {
     list: Vec<(NextHop, u32)>,
     free: Vec<u32>,
     ids: BTreeMap<NextHop, u32>,
+    /// Addresses that are not reachable at no cost: unreachable, or the cost.
+    told: BTreeMap<IpAddr, Option<u32>>,
+    /// What is told, by number; as long as nothing is, empty.
+    costs: Vec<Option<u32>>,
 }
 
 impl NextHops {
@@ -119,6 +124,9 @@ impl NextHops {
                 u32::try_from(self.list.len() - 1).expect("fewer than 2^32 next hops")
             }
         };
+        if !self.told.is_empty() {
+            self.note_cost(id, hop.address);
+        }
         self.ids.insert(hop, id);
         id
     }
@@ -136,6 +144,55 @@ impl NextHops {
             self.ids.remove(hop);
             self.free.push(id);
         }
+    }
+
+    fn note_cost(&mut self, id: u32, address: IpAddr) {
+        if id as usize >= self.costs.len() {
+            self.costs.resize(id as usize + 1, Some(0));
+        }
+        self.costs[id as usize] = self.told.get(&address).copied().unwrap_or(Some(0));
+    }
+
+    /// Takes in what is known of an address; returns the numbers of the next hops with it, none
+    /// when nothing changed.
+    pub fn set_cost(&mut self, address: IpAddr, cost: Option<u32>) -> Vec<u32> {
+        let old = match cost {
+            Some(0) => self.told.remove(&address),
+            Some(_) | None => self.told.insert(address, cost),
+        };
+        if old.unwrap_or(Some(0)) == cost {
+            return Vec::new();
+        }
+        let first = NextHop {
+            address,
+            link_local: None,
+        };
+        let same = |(hop, _): &(&NextHop, &u32)| hop.address == address;
+        let numbers: Vec<u32> = self
+            .ids
+            .range(first..)
+            .take_while(same)
+            .map(|(_, id)| *id)
+            .collect();
+        for id in &numbers {
+            self.note_cost(*id, address);
+        }
+        if self.told.is_empty() {
+            self.costs = Vec::new();
+        }
+        numbers
+    }
+
+    /// Whether anything is known of some next hop.
+    #[inline]
+    pub fn is_tracked(&self) -> bool {
+        !self.told.is_empty()
+    }
+
+    /// The cost; `None` when it cannot be reached.
+    #[inline]
+    pub fn cost(&self, id: u32) -> Option<u32> {
+        self.costs.get(id as usize).copied().unwrap_or(Some(0))
     }
 
     pub fn get(&self, id: u32) -> NextHop {
@@ -162,5 +219,31 @@ mod tests {
         let c = attributes.intern(&[0x40, 1, 1, 1]);
         assert_eq!(c, a, "numbers are used again");
         assert_eq!(attributes.octets(c), &[0x40, 1, 1, 1]);
+    }
+
+    #[test]
+    fn costs_of_next_hops() {
+        let hop = |last| NextHop {
+            address: IpAddr::from([10, 0, 0, last]),
+            link_local: None,
+        };
+        let mut hops = NextHops::default();
+        let (a, b) = (hops.intern(hop(1)), hops.intern(hop(2)));
+        assert!(!hops.is_tracked());
+        assert_eq!(hops.set_cost(hop(1).address, Some(0)), [], "as it was");
+        assert_eq!(hops.set_cost(hop(1).address, None), [a]);
+        assert_eq!(hops.set_cost(hop(1).address, None), [], "nothing new");
+        assert_eq!((hops.cost(a), hops.cost(b)), (None, Some(0)));
+        // What is told before the next hop is there counts too.
+        assert_eq!(hops.set_cost(hop(3).address, Some(7)), []);
+        let c = hops.intern(hop(3));
+        assert_eq!(hops.cost(c), Some(7));
+        // A number that is used again says nothing of the one before.
+        hops.release(a);
+        let d = hops.intern(hop(4));
+        assert_eq!((d, hops.cost(d)), (a, Some(0)));
+        hops.set_cost(hop(1).address, Some(0));
+        hops.set_cost(hop(3).address, Some(0));
+        assert!(!hops.is_tracked() && hops.cost(c) == Some(0));
     }
 }

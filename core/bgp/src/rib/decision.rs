@@ -33,6 +33,8 @@ pub(crate) struct Candidate<'a> {
     pub origin: &'a Origin,
     /// Path identifier that the peer gave it; 0 without add-path.
     pub id: u32,
+    /// Interior cost of the next hop; 0 where nothing is known of it.
+    pub cost: u32,
 }
 
 /// The step at which a path lost; in the order of the steps.
@@ -44,6 +46,7 @@ pub(crate) enum Reason {
     Origin,
     MultiExitDisc,
     EbgpOverIbgp,
+    NextHopCost,
     // From here on the paths are as good as the best one: multipath uses them too.
     RouterId,
     ClusterListLength,
@@ -62,6 +65,7 @@ impl Reason {
             Reason::Origin => "origin",
             Reason::MultiExitDisc => "multi-exit-disc",
             Reason::EbgpOverIbgp => "ebgp-over-ibgp",
+            Reason::NextHopCost => "next-hop-cost",
             Reason::RouterId => "router-id",
             Reason::ClusterListLength => "cluster-list-length",
             Reason::PeerAddress => "peer-address",
@@ -85,6 +89,7 @@ fn rank(step: Reason, c: &Candidate<'_>) -> u64 {
         Reason::Origin => u64::from(c.record.origin),
         Reason::MultiExitDisc => u64::from(c.record.med),
         Reason::EbgpOverIbgp => u64::from(c.origin.ibgp),
+        Reason::NextHopCost => u64::from(c.cost),
         Reason::RouterId => u64::from(u32::from(router_id)),
         Reason::ClusterListLength => u64::from(c.record.cluster_length),
         Reason::PeerAddress => 0,
@@ -92,13 +97,14 @@ fn rank(step: Reason, c: &Candidate<'_>) -> u64 {
     }
 }
 
-const STEPS: [Reason; 10] = [
+const STEPS: [Reason; 11] = [
     Reason::LocallyOriginated,
     Reason::LocalPref,
     Reason::AsPathLength,
     Reason::Origin,
     Reason::MultiExitDisc,
     Reason::EbgpOverIbgp,
+    Reason::NextHopCost,
     Reason::RouterId,
     Reason::ClusterListLength,
     Reason::PeerAddress,
@@ -151,6 +157,7 @@ pub(crate) fn decide(candidates: &[Candidate<'_>]) -> Vec<Option<Reason>> {
                     | Reason::AsPathLength
                     | Reason::Origin
                     | Reason::EbgpOverIbgp
+                    | Reason::NextHopCost
                     | Reason::RouterId
                     | Reason::ClusterListLength
                     | Reason::PathId => rank(step, other) < rank(step, mine),
@@ -215,11 +222,13 @@ mod tests {
             record: &winner.0,
             origin: &winner.1,
             id: 7,
+            cost: 0,
         };
         let b = Candidate {
             record: &loser.0,
             origin: &loser.1,
             id: 9,
+            cost: 0,
         };
         for list in [[a, b], [b, a]] {
             let reasons = decide(&list);
@@ -346,6 +355,7 @@ mod tests {
             record,
             origin,
             id: 0,
+            cost: 0,
         });
         for order in [
             [0, 1, 2],

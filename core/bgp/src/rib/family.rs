@@ -153,6 +153,7 @@ impl<K: Key> FamilyRib<K> {
         let held = &mut self.held[usize::from(peer)];
         let mut counted = Counted::default();
         let mut shared = context.shared();
+        let tracked = shared.next_hops.is_tracked();
         for (i, (key, hash)) in self.keys.iter().zip(&self.hashes).enumerate() {
             let mut said = said;
             said.path_id = self.ids.get(i).copied().unwrap_or(0);
@@ -167,6 +168,9 @@ impl<K: Key> FamilyRib<K> {
                         applied
                     }
                 };
+            }
+            if tracked {
+                said = said.if_reachable(&shared);
             }
             let new = self
                 .table
@@ -301,11 +305,23 @@ impl<K: Key> FamilyRib<K> {
                 let key = self.table.key(net);
                 let applied = import.apply(said, || key.to_net(), &mut shared);
                 let accepted = rejection.is_none();
-                let said = import.limit(said, applied, family_of(key), accepted);
+                let (said, received) = import.limit(said, applied, family_of(key), accepted);
+                let said = (said.if_reachable(&shared), received);
                 self.table.judge(net, at, said, &mut shared, &mut counted);
             }
         }
         self.held[usize::from(peer)].count(counted);
+    }
+
+    /// Decides anew about paths through next hops of which something else is known now.
+    pub fn judge_next_hops(&mut self, next_hops: &[u32], context: &mut Context<'_>) {
+        let shared = context.shared();
+        for (net, at) in self.table.paths_through(next_hops) {
+            let mut counted = Counted::default();
+            let peer = self.table.path(at).peer;
+            self.table.judge_next_hop(net, at, &shared, &mut counted);
+            self.held[usize::from(peer)].count(counted);
+        }
     }
 
     pub fn join(&mut self, policy: Policy, joining: Joining) {

@@ -14,6 +14,7 @@ mod log;
 mod net_set;
 pub(crate) mod outbox;
 mod ranking;
+mod reach;
 mod received;
 pub(crate) mod table;
 
@@ -208,6 +209,17 @@ impl Rib {
             Family::Ipv4 => self.ipv4.use_add_path(),
             Family::Ipv6 => self.ipv6.use_add_path(),
         }
+    }
+
+    /// What is known of a next hop: its cost, or that it cannot be reached.
+    pub fn set_next_hop(&mut self, address: IpAddr, cost: Option<u32>) {
+        let numbers = self.next_hops.set_cost(address, cost);
+        if numbers.is_empty() {
+            return;
+        }
+        let (mut context, ipv4, ipv6) = self.split();
+        ipv4.judge_next_hops(&numbers, &mut context);
+        ipv6.judge_next_hops(&numbers, &mut context);
     }
 
     pub fn counts(&self, peer: u16, family: Family) -> Counts {

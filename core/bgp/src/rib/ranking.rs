@@ -77,6 +77,7 @@ impl<'a> Sight<'a> {
         Candidate {
             record: self.attributes.record(path.attributes),
             origin: &self.origins[usize::from(path.peer)],
+            cost: self.next_hops.cost(path.next_hop).unwrap_or(u32::MAX),
             id,
         }
     }

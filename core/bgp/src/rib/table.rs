@@ -4,7 +4,7 @@
 //! keeps out stay in the list, flagged, so that they can be shown and let in later.
 
 use super::attributes::{Attributes, NextHops};
-use super::decision::{self, Candidate, Origin};
+use super::decision::{self, Origin};
 use super::index::{Index, hash_words};
 use super::log::{Before, Log};
 use super::received::{Received, Said};
@@ -25,13 +25,17 @@ pub(crate) enum Rejection {
     RouteLeak = 6,
     NoImportPolicy = 7,
     MaxPrefixes = 8,
+    NextHopUnreachable = 9,
 }
 
 impl Rejection {
     /// What the configuration says now may let the path in.
     pub fn may_pass(self) -> bool {
         match self {
-            Rejection::ImportFilter | Rejection::NoImportPolicy | Rejection::MaxPrefixes => true,
+            Rejection::ImportFilter
+            | Rejection::NoImportPolicy
+            | Rejection::MaxPrefixes
+            | Rejection::NextHopUnreachable => true,
             Rejection::AsPathLoop
             | Rejection::OriginatorIdLoop
             | Rejection::ClusterListLoop
@@ -48,6 +52,7 @@ impl Rejection {
             Rejection::OriginatorIdLoop => "originator-id-loop",
             Rejection::ClusterListLoop => "cluster-list-loop",
             Rejection::OwnNextHop => "own-next-hop",
+            Rejection::NextHopUnreachable => "next-hop-unreachable",
             Rejection::RouteLeak => "route-leak",
             Rejection::NoImportPolicy => "no-import-policy",
             Rejection::MaxPrefixes => "max-prefixes",
@@ -172,7 +177,7 @@ impl<K: Key> Table<K> {
 
     /// Notes that a path is new or not what it was.
     #[inline]
-    fn note_change(&mut self, path: u32, id: u32) {
+    pub(super) fn note_change(&mut self, path: u32, id: u32) {
         if let Some(marks) = &mut self.marks {
             self.stamp = self.stamp.wrapping_add(1).max(1);
             let mark = Mark {
@@ -398,6 +403,10 @@ impl<K: Key> Table<K> {
         shared.next_hops.release(gone.next_hop);
     }
 
+    pub(super) fn path_mut(&mut self, at: u32) -> &mut Path {
+        &mut self.paths[at as usize]
+    }
+
     /// A path by its number.
     pub fn path(&self, at: u32) -> &Path {
         &self.paths[at as usize]
@@ -494,17 +503,15 @@ impl<K: Key> Table<K> {
     }
 
     /// Runs the decision over a net, moves the best to the front and logs what changed.
-    fn choose(&mut self, id: u32, old_best: Option<Path>, shared: &Shared<'_>) {
+    pub(super) fn choose(&mut self, id: u32, old_best: Option<Path>, shared: &Shared<'_>) {
         let mut at = self.nets[id as usize].first;
         let mut ids = Vec::new();
         let mut candidates = Vec::new();
         while let Some(path) = self.paths.get(at as usize) {
             if path.rejection.is_none() {
                 ids.push(at);
-                let record = shared.attributes.record(path.attributes);
-                let origin = &shared.origins[usize::from(path.peer)];
-                let id = self.mark(at).id;
-                candidates.push(Candidate { record, origin, id });
+                let sight = shared.sight();
+                candidates.push(sight.candidate(path, self.mark(at).id));
             }
             at = path.next;
         }

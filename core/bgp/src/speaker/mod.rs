@@ -106,6 +106,7 @@ impl Speaker {
                     }
                 });
             }
+            Input::NextHop { address, cost } => self.rib.set_next_hop(address, cost),
             Input::ConnectFailed { conn, error } => {
                 self.with_connection(conn, now, |s, p| s.connect_failed(p, conn, error, now));
             }
