@@ -250,6 +250,14 @@ impl EventLoop {
     }
 
     fn accept(&mut self, token: usize) {
+        self.accept_all(token);
+        // What came with a connection must not be read before the connection has been judged.
+        if self.security.checks_first_ttl {
+            self.drain_machine();
+        }
+    }
+
+    fn accept_all(&mut self, token: usize) {
         loop {
             let Some(Slot::Listener(_, listener)) = self.slots.get(&token) else {
                 return;
