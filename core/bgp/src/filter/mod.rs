@@ -92,6 +92,7 @@ impl Rule {
         }
     }
 
+    #[inline]
     fn matches_prefix(&self, prefix: IpNet) -> bool {
         self.prefix.is_none_or(|set| set.matches(prefix))
             && self
@@ -101,6 +102,7 @@ impl Rule {
     }
 
     /// True when the prefix and the source are all that it asks for.
+    #[inline]
     fn is_plain(&self) -> bool {
         self.interface.is_none()
             && self.peer_type.is_none()

@@ -37,6 +37,7 @@ impl PrefixMatch {
     }
 
     /// Whether `candidate` is in the set.
+    #[inline]
     pub fn matches(&self, candidate: IpNet) -> bool {
         let same_family = matches!(
             (self.prefix, candidate),
