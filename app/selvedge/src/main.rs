@@ -13,6 +13,7 @@ mod answer;
 mod lab_cmd;
 mod liveness_cmd;
 mod node_cmd;
+mod replay_cmd;
 mod sim_cmd;
 mod speaker_cmd;
 

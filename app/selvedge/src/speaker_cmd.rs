@@ -10,6 +10,7 @@ use speaker::{Form, Query};
 
 use crate::answer;
 use crate::liveness_cmd::{self, OutputForm};
+use crate::replay_cmd;
 
 /// The stand-alone BGP speaker.
 #[derive(Debug, Args)]
@@ -38,6 +39,17 @@ enum Command {
         #[command(subcommand)]
         what: What,
     },
+    /// Write the table of a running one to a file.
+    Dump {
+        /// Its control socket.
+        #[arg(long, default_value = "/var/run/selvedge/speaker.ctl")]
+        control: PathBuf,
+        /// The file, as an MRT table dump (RFC 6396).
+        #[arg(long)]
+        mrt: PathBuf,
+    },
+    /// Play an MRT file to a BGP neighbor, so that a table can be made again.
+    Replay(Box<replay_cmd::ReplayArgs>),
     /// Restart the session with a neighbor of a running one.
     Reset {
         /// Its control socket.
@@ -88,6 +100,8 @@ pub fn run(args: SpeakerArgs) -> Result<()> {
                 .init();
             speaker::main_run(&config)
         }
+        Command::Dump { control, mrt } => replay_cmd::dump(&control, &mrt),
+        Command::Replay(args) => replay_cmd::replay(&args),
         Command::Reset {
             control,
             neighbor,

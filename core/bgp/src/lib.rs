@@ -28,6 +28,7 @@ mod security;
 mod session;
 mod speaker;
 mod status;
+mod view;
 mod wire;
 
 pub use config::{
@@ -47,3 +48,4 @@ pub use status::{
     Counters, Explanation, Notice, NoticeReason, PathInfo, PathStanding, PeerEvent, PeerState,
     PeerStatus,
 };
+pub use view::{Opens, RibAttributes, RibCursor, RibPath, RibSlice, SessionView};

@@ -3,6 +3,7 @@
 mod json;
 mod table;
 
+use crate::dump;
 use crate::handle::Handle;
 use anyhow::{Context, Result, bail};
 use bgp::{Explanation, Family};
@@ -134,6 +135,10 @@ fn answer(mut stream: UnixStream, handle: &Handle) -> std::io::Result<()> {
     stream.set_write_timeout(Some(Duration::from_secs(5)))?;
     let mut line = String::new();
     BufReader::new(&stream).take(4096).read_line(&mut line)?;
+    if line == dump::QUESTION {
+        stream.set_write_timeout(Some(Duration::from_secs(30)))?;
+        return dump::serve(&mut stream, handle);
+    }
     let (form, question) = match line.strip_prefix(JSON) {
         Some(question) => (Form::Json, question),
         None => (Form::Text, &line[..]),

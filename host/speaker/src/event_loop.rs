@@ -8,7 +8,7 @@ use crate::socket;
 use crate::watch::Watch;
 use bgp::{
     Chunk, Config, ConnId, Explanation, Family, Input, ListenSecurity, Now, Output, PathState,
-    Speaker,
+    RibCursor, RibSlice, SessionView, Speaker,
 };
 use ipnet::IpNet;
 use mio::net::{TcpListener, TcpStream};
@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Status(Answer<Snapshot>),
     Prefixes(Family, Answer<Vec<IpNet>>),
     Explain(Vec<IpNet>, Answer<Vec<Explanation>>),
+    Sessions(Answer<Vec<SessionView>>),
+    RibSlice(RibCursor, usize, Answer<RibSlice>),
     Stop { cease: bool, text: String },
 }
 
@@ -428,6 +430,12 @@ impl EventLoop {
                         .map(|p| self.speaker.explain(p))
                         .collect();
                     let _ = answer.send(all);
+                }
+                Command::Sessions(answer) => {
+                    let _ = answer.send(self.speaker.sessions());
+                }
+                Command::RibSlice(from, max, answer) => {
+                    let _ = answer.send(self.speaker.rib_slice(from, max));
                 }
                 Command::Stop { cease, text } => {
                     let text = &text;

@@ -2,7 +2,7 @@
 
 use crate::event_loop::{Command, EventLoop};
 use crate::events::{CHANNEL, Event, Sender};
-use bgp::{Config, Explanation, Family, PathState, PeerStatus};
+use bgp::{Config, Explanation, Family, PathState, PeerStatus, RibCursor, RibSlice, SessionView};
 use ipnet::IpNet;
 use std::io;
 use std::net::IpAddr;
@@ -117,6 +117,16 @@ impl Handle {
     /// The paths of some prefixes and why each won or lost.
     pub fn explain(&self, prefixes: Vec<IpNet>) -> Option<Vec<Explanation>> {
         self.ask(|answer| Command::Explain(prefixes, answer))
+    }
+
+    /// All sessions and peers of which paths are kept.
+    pub fn sessions(&self) -> Option<Vec<SessionView>> {
+        self.ask(Command::Sessions)
+    }
+
+    /// The next part of all paths, about `max` prefixes of it.
+    pub fn rib_slice(&self, from: RibCursor, max: usize) -> Option<RibSlice> {
+        self.ask(|answer| Command::RibSlice(from, max, answer))
     }
 
     /// Ends all sessions without Cease, so that peers with graceful restart keep our routes.

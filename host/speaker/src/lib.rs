@@ -19,16 +19,20 @@
 mod config_file;
 mod control;
 mod daemon;
+mod dump;
 mod event_loop;
 mod events;
 mod handle;
 mod kernel_routes;
 mod link;
+mod replay;
 mod socket;
 mod watch;
 
 pub use config_file::ConfigFile;
 pub use control::{Form, Query, show};
 pub use daemon::{liveness_socket, main_run};
+pub use dump::dump;
 pub use events::Event;
 pub use handle::{Handle, Options, Snapshot, spawn, spawn_with};
+pub use replay::{Progress, Replay, replay};

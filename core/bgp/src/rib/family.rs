@@ -105,6 +105,10 @@ impl<K: Key> FamilyRib<K> {
         }
     }
 
+    pub fn table(&self) -> &Table<K> {
+        &self.table
+    }
+
     /// A peer sends path identifiers from now on.
     pub fn use_add_path(&mut self) {
         self.table.use_add_path();

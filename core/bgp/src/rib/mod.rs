@@ -17,6 +17,7 @@ mod ranking;
 mod reach;
 mod received;
 pub(crate) mod table;
+mod walk;
 
 pub(crate) use adj_rib_out::Joining;
 pub(crate) use family::Counts;
@@ -24,6 +25,7 @@ pub(crate) use judge::{Importer, Judge};
 
 use crate::filter::{self, Filter};
 use crate::status::{PathInfo, PathStanding};
+use crate::view::{RibCursor, RibSlice};
 use crate::wire::attribute::{self, flag, kind, put};
 use crate::wire::nlri::{Key, V4, V6};
 use crate::wire::update::Update;
@@ -288,6 +290,36 @@ impl Rib {
             ipv6.take_routes(max - out.len(), names, context.sight(), &mut out);
         }
         out
+    }
+
+    /// Shows the nets from a place on; `max` of them, free ones counted.
+    pub fn walk(&self, from: RibCursor, max: usize) -> RibSlice {
+        let sight = Sight {
+            attributes: &self.attributes,
+            next_hops: &self.next_hops,
+            origins: &self.origins,
+        };
+        let mut into = walk::Builder::default();
+        let (family, net) = match from.family {
+            Family::Ipv4 => (
+                Family::Ipv4,
+                self.ipv4.walk(from.net, max, sight, &mut into),
+            ),
+            Family::Ipv6 => (
+                Family::Ipv6,
+                self.ipv6.walk(from.net, max, sight, &mut into),
+            ),
+        };
+        let mut slice = into.finish();
+        slice.next = match (family, net) {
+            (family, Some(net)) => Some(RibCursor { family, net }),
+            (Family::Ipv4, None) => Some(RibCursor {
+                family: Family::Ipv6,
+                net: 0,
+            }),
+            (Family::Ipv6, None) => None,
+        };
+        slice
     }
 
     /// All prefixes with a path, in order.

@@ -60,6 +60,8 @@ pub(crate) struct Connection {
     pub waiting: Option<Waiting>,
     /// When the socket last took something, or when something began to wait for it.
     pub progress: Duration,
+    /// Our OPEN and the peer's, with their headers: monitoring shows them.
+    pub opens: (Box<[u8]>, Box<[u8]>),
 }
 
 impl Connection {
@@ -78,6 +80,7 @@ impl Connection {
             announced: false,
             waiting: None,
             progress: now,
+            opens: Default::default(),
         }
     }
 

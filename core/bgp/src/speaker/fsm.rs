@@ -80,6 +80,7 @@ impl Speaker {
             connection.stage = Stage::OpenSent;
             connection.heard = now.mono;
             connection.open_at = None;
+            connection.opens.0 = open.as_slice().into();
             self.say(peer, conn, open, now);
         }
     }

@@ -69,6 +69,9 @@ impl Speaker {
         let Some(connection) = peer.connection(conn) else {
             return;
         };
+        if message.kind == Kind::Open {
+            connection.keep_open(message.body);
+        }
         match (message.kind, connection.stage) {
             (Kind::Update, Stage::Established) => self.update(peer, conn, message.body, now),
             (Kind::Keepalive, Stage::Established) => {}

@@ -10,6 +10,7 @@ mod configure;
 mod fsm;
 mod limit;
 mod messages;
+mod monitor;
 mod pace;
 mod path;
 mod restart;

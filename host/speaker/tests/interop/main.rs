@@ -15,6 +15,7 @@ mod gobgp;
 mod guarded;
 mod lab;
 mod md5;
+mod mrt;
 mod next_hop;
 mod openbgpd;
 mod policy;
@@ -75,6 +76,7 @@ const SUITES: &[&[Case]] = &[
     next_hop::CASES,
     md5::CASES,
     restart::CASES,
+    mrt::CASES,
 ];
 
 const INSIDE: &str = "INTEROP_INSIDE";
@@ -102,6 +104,11 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         };
+    }
+    if let [first, file, to] = &args[..]
+        && first == "replay"
+    {
+        return mrt::play(file, to);
     }
     let filter = args
         .iter()

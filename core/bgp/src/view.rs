@@ -1,0 +1,101 @@
+//! What monitoring (BMP, MRT) sees of a speaker.
+
+use crate::{Family, NextHop};
+use ipnet::IpNet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where a walk through the RIBs goes on; the default is their beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RibCursor {
+    pub(crate) family: Family,
+    pub(crate) net: u32,
+}
+
+impl Default for RibCursor {
+    fn default() -> Self {
+        RibCursor {
+            family: Family::Ipv4,
+            net: 0,
+        }
+    }
+}
+
+/// A part of the RIBs as it was at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RibSlice {
+    /// Attribute sets, each once.
+    pub sets: Vec<RibAttributes>,
+    /// Paths; those of a prefix stand together, the best one first.
+    pub paths: Vec<RibPath>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<RibCursor>,
+}
+
+/// Attributes with their next hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RibAttributes {
+    /// Path attributes without NEXT_HOP and MP_REACH_NLRI, in order of their types, AS numbers of
+    /// four octets (RFC 4271 §4.3).
+    pub octets: Vec<u8>,
+    /// The next hop; unspecified for a prefix of ours without one.
+    pub next_hop: NextHop,
+}
+
+/// A path of a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RibPath {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// [`SessionView::number`]; 0 for our own.
+    pub peer: u16,
+    /// The peer's path identifier (RFC 7911 §3); 0 without.
+    pub path_id: u32,
+    /// What the peer said: a place in [`RibSlice::sets`].
+    pub received: u32,
+    /// What the import filter made of it, likewise; `None` for a path that is kept out.
+    pub used: Option<u32>,
+    /// The chosen one.
+    pub best: bool,
+    /// Kept for a restarting peer (RFC 4724 §4.2).
+    pub stale: bool,
+}
+
+/// A peer as monitoring sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    /// Its number in [`RibPath::peer`]; used again for another peer when it has gone.
+    pub number: u16,
+    /// [`crate::PeerConfig::name`].
+    pub name: Arc<str>,
+    /// Its address and port.
+    pub remote: SocketAddr,
+    /// Its AS.
+    pub remote_as: u32,
+    /// Its BGP Identifier; 0.0.0.0 while there is no session.
+    pub remote_id: Ipv4Addr,
+    /// While the session is up.
+    pub opens: Option<Opens>,
+}
+
+/// How a session that is up came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opens {
+    /// Our end.
+    pub local: SocketAddr,
+    /// The AS that we said.
+    pub local_as: u32,
+    /// Our OPEN, with its header.
+    pub sent: Vec<u8>,
+    /// The peer's OPEN, with its header.
+    pub received: Vec<u8>,
+    /// AS_PATH has AS numbers of four octets on this session (RFC 6793).
+    pub as4: bool,
+    /// Families in which the peer sends path identifiers (RFC 7911).
+    pub ids_in: Vec<Family>,
+    /// Families of the session.
+    pub families: Vec<Family>,
+    /// When it came up, since the Unix epoch.
+    pub since: Duration,
+}
