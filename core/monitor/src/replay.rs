@@ -171,6 +171,10 @@ impl Plan {
         let (withdrawn, rest) = body[2..].split_at(length);
         let length = cut(rest)?;
         let (block, nlri) = rest[2..].split_at(length);
+        // Ours have no more than 4096 octets, also where the recorded session had longer ones.
+        if HEADER + body.len() + 48 > MAX_MESSAGE {
+            return Err("too-long");
+        }
         if !withdrawn.is_empty() {
             self.messages.push(withdraw(1, withdrawn));
         }
@@ -196,10 +200,6 @@ impl Plan {
         }
         for (afi, nlri, hop) in reaches {
             let (block, hop) = terms.apply(afi, block, hop)?;
-            let message_length = HEADER + 4 + block.len() + 48 + nlri.len();
-            if message_length > MAX_MESSAGE {
-                return Err("too-long");
-            }
             self.messages.push(announce(afi, &block, &hop, nlri));
             self.announced += count(nlri);
         }
@@ -228,6 +228,10 @@ impl Terms {
         block: &[u8],
         hop: Option<&[u8]>,
     ) -> Result<(Vec<u8>, NextHop), &'static str> {
+        // With room for what is added below, and for a prefix.
+        if HEADER + block.len() + 96 > MAX_MESSAGE {
+            return Err("too-long");
+        }
         let ebgp = self.local_as != self.remote_as;
         let mut out = Vec::with_capacity(block.len() + 8);
         let mut next_hop = hop.and_then(read_next_hop);

@@ -167,3 +167,34 @@ fn a_table_is_packed() {
     assert_eq!((plan.messages.len(), plan.announced), (4, 2));
     assert!(plan.messages.iter().all(|message| message.len() <= 4096));
 }
+
+/// A session with extended messages (RFC 8654) was recorded; a sender without them cannot play them.
+#[test]
+fn what_is_too_long_is_left_out() {
+    let ends = Ends {
+        remote_as: 64512,
+        local_as: 64512,
+        remote: [10, 9, 0, 2].into(),
+        local: [10, 9, 0, 1].into(),
+    };
+    let play = |withdrawn: u16| {
+        let mut update = vec![0xff; 16];
+        update.extend_from_slice(&(withdrawn.saturating_add(23)).to_be_bytes());
+        update.push(2);
+        update.extend_from_slice(&withdrawn.to_be_bytes());
+        update.resize(update.len() + usize::from(withdrawn), 0);
+        update.extend_from_slice(&[0, 0]);
+        let mut file = Vec::new();
+        mrt::write_message(Duration::ZERO, &ends, (true, false), &update, &mut file);
+        let terms = Terms {
+            local_as: 64512,
+            remote_as: 64512,
+            own: (None, None),
+            replace_next_hop: false,
+        };
+        let plan = replay::plan(&file, &terms).expect("well-formed");
+        (plan.messages.len(), plan.left_out.get("too-long").copied())
+    };
+    assert_eq!(play(65535), (2, Some(1)));
+    assert_eq!(play(1000), (3, None), "the control");
+}

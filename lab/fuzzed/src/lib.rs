@@ -18,7 +18,7 @@ pub use bgp_peer::{bgp_attribute, bgp_notification, bgp_open, bgp_session, bgp_u
 pub type Target = fn(&[u8]);
 
 /// All targets by the name of their folder in `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("bgp_session", bgp_session),
     ("bgp_open", bgp_open),
     ("bgp_update", bgp_update),
@@ -27,6 +27,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("bfd_packet", bfd_packet),
     ("bfd_machine", bfd_machine),
     ("dns_query", dns_query),
+    ("mrt_file", mrt_file),
 ];
 
 /// Any octets as a BFD packet: what is understood is encoded to the same octets.
@@ -106,4 +107,25 @@ pub fn dns_query(bytes: &[u8]) {
     let server = dns::Server::new(zone);
     let _ = server.answer(bytes, dns::Transport::Udp);
     let _ = server.answer(bytes, dns::Transport::Tcp);
+}
+
+/// Any octets as an MRT file: its records, and what a sender would say of them, which is whole
+/// messages of at most 4096 octets.
+pub fn mrt_file(bytes: &[u8]) {
+    for remote_as in [64512, 65001] {
+        let terms = monitor::replay::Terms {
+            local_as: 64512,
+            remote_as,
+            own: (Some([192, 0, 2, 1].into()), None),
+            replace_next_hop: remote_as == 65001,
+        };
+        let whole = monitor::mrt::Records::new(bytes).all(|record| record.is_ok());
+        let plan = monitor::replay::plan(bytes, &terms);
+        assert_eq!(plan.is_ok(), whole);
+        for message in plan.iter().flat_map(|plan| &plan.messages) {
+            let length = u16::from_be_bytes([message[16], message[17]]);
+            assert_eq!(usize::from(length), message.len());
+            assert!(length <= 4096, "{length}");
+        }
+    }
 }
