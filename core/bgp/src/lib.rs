@@ -48,4 +48,4 @@ pub use status::{
     Counters, Explanation, Notice, NoticeReason, PathInfo, PathStanding, PeerEvent, PeerState,
     PeerStatus,
 };
-pub use view::{Opens, RibAttributes, RibCursor, RibPath, RibSlice, SessionView};
+pub use view::{Down, Mirrored, Opens, RibAttributes, RibCursor, RibPath, RibSlice, SessionView};

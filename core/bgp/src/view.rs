@@ -99,3 +99,37 @@ pub struct Opens {
     /// When it came up, since the Unix epoch.
     pub since: Duration,
 }
+
+/// What a peer did, as monitoring hears of it; given while [`crate::Speaker::mirror`] is on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mirrored {
+    /// A session is up; its `since` is not yet that of this session.
+    Up(Box<SessionView>),
+    /// A session has ended.
+    Down {
+        /// [`SessionView::number`].
+        peer: u16,
+        /// How.
+        why: Down,
+    },
+    /// An UPDATE, as it was received.
+    Update {
+        /// [`SessionView::number`].
+        peer: u16,
+        /// With its header.
+        message: Vec<u8>,
+    },
+}
+
+/// How a session ended (RFC 7854 §4.9). NOTIFICATIONs have their header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// By us, with this NOTIFICATION.
+    Sent(Vec<u8>),
+    /// By us, without.
+    Silent,
+    /// By the peer, with this NOTIFICATION.
+    Received(Vec<u8>),
+    /// The connection ended.
+    Lost,
+}

@@ -1,4 +1,4 @@
-//! What others see of a BGP speaker, as octets: MRT records (RFC 6396, RFC 8050), and MRT files
+//! What others see of a BGP speaker, as octets: BMP messages (RFC 7854), MRT records (RFC 6396, RFC 8050), and MRT files
 //! played again.
 //!
 //! Pure: it turns what [`bgp::Speaker`] shows ([`bgp::RibSlice`], [`bgp::SessionView`]) into
@@ -13,6 +13,7 @@
 //! assert!(matches!(first, mrt::Record::PeerIndexTable(_)));
 //! ```
 
+pub mod bmp;
 pub mod mrt;
 mod mrt_read;
 pub mod replay;

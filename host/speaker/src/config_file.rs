@@ -44,6 +44,9 @@ pub struct ConfigFile {
     /// Neighbors of other ASes without `import` or `export` give or get no routes (RFC 8212).
     #[serde(default)]
     require_policy: bool,
+    /// BMP stations, read at start.
+    #[serde(default)]
+    bmp: Vec<BmpEntry>,
     #[serde(default)]
     neighbor: Vec<NeighborEntry>,
     #[serde(default)]
@@ -184,6 +187,11 @@ impl ConfigFile {
         })
     }
 
+    /// Where the BMP stations are.
+    pub(crate) fn stations(&self) -> impl Iterator<Item = SocketAddr> {
+        self.bmp.iter().map(|entry| entry.station)
+    }
+
     /// What the machine is to do.
     ///
     /// # Errors
@@ -321,6 +329,13 @@ fn without_text(text: &str, error: &toml::de::Error) -> anyhow::Error {
 
 fn seconds(count: u16) -> Duration {
     Duration::from_secs(u64::from(count))
+}
+
+/// A BMP station. Of the routes, those that neighbours send are told, before import.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BmpEntry {
+    station: SocketAddr,
 }
 
 /// How BFD watches the path to a neighbour.

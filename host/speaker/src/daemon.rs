@@ -1,6 +1,7 @@
 //! The stand-alone speaker: a VM as a reflector, without a store, and with kernel routes only when asked for.
 
 use crate::Event;
+use crate::bmp;
 use crate::config_file::ConfigFile;
 use crate::control;
 use crate::handle::{Handle, Options, spawn_with};
@@ -59,6 +60,9 @@ pub fn main_run(config_path: &Path) -> Result<()> {
     std::thread::Builder::new()
         .name("control".into())
         .spawn(move || control::serve(&listener, &serving))?;
+    for station in file.stations() {
+        bmp::start(station, Arc::clone(&handle))?;
+    }
     match (&mut kernel, events) {
         (Some(kernel), Some(events)) => kernel.start(events)?,
         (_, events) => log_events(events)?,

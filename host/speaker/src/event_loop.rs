@@ -1,6 +1,9 @@
 //! The thread: waits for sockets, timers and commands, and does what the machine says.
 
 mod listening;
+mod mirror;
+
+pub(crate) use mirror::Told;
 
 use crate::events::{Event, Sender};
 use crate::handle::Snapshot;
@@ -40,6 +43,7 @@ pub(crate) enum Command {
     Prefixes(Family, Answer<Vec<IpNet>>),
     Explain(Vec<IpNet>, Answer<Vec<Explanation>>),
     Sessions(Answer<Vec<SessionView>>),
+    WatchSessions(mpsc::SyncSender<Told>),
     RibSlice(RibCursor, usize, Answer<RibSlice>),
     Stop { cease: bool, text: String },
 }
@@ -69,6 +73,7 @@ pub(crate) struct EventLoop {
     inbox: Receiver<Command>,
     events: Sender,
     watch: Watch,
+    watchers: Vec<mpsc::SyncSender<Told>>,
     slots: BTreeMap<usize, Slot>,
     by_id: BTreeMap<ConnId, usize>,
     next_token: usize,
@@ -104,6 +109,7 @@ impl EventLoop {
             inbox,
             events,
             watch,
+            watchers: Vec::new(),
             slots: BTreeMap::new(),
             by_id: BTreeMap::new(),
             next_token: 1,
@@ -139,6 +145,7 @@ impl EventLoop {
             self.commands();
             self.timers();
             self.drain_machine();
+            self.mirror();
         }
     }
 
@@ -431,6 +438,7 @@ impl EventLoop {
                         .collect();
                     let _ = answer.send(all);
                 }
+                Command::WatchSessions(watcher) => self.watch_sessions(watcher),
                 Command::Sessions(answer) => {
                     let _ = answer.send(self.speaker.sessions());
                 }

@@ -1,6 +1,6 @@
 //! The owner's end: start, configure, ask, stop.
 
-use crate::event_loop::{Command, EventLoop};
+use crate::event_loop::{Command, EventLoop, Told};
 use crate::events::{CHANNEL, Event, Sender};
 use bgp::{Config, Explanation, Family, PathState, PeerStatus, RibCursor, RibSlice, SessionView};
 use ipnet::IpNet;
@@ -122,6 +122,10 @@ impl Handle {
     /// All sessions and peers of which paths are kept.
     pub fn sessions(&self) -> Option<Vec<SessionView>> {
         self.ask(Command::Sessions)
+    }
+
+    pub(crate) fn watch_sessions(&self, watcher: mpsc::SyncSender<Told>) {
+        self.tell(Command::WatchSessions(watcher));
     }
 
     /// The next part of all paths, about `max` prefixes of it.

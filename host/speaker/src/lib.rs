@@ -16,6 +16,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod bmp;
 mod config_file;
 mod control;
 mod daemon;

@@ -11,6 +11,7 @@
 //! ```
 
 use super::Speaker;
+use crate::Down;
 use crate::session::{Connection, Peer, Proposal, Stage};
 use crate::wire;
 use crate::wire::notification::{Notification, cease, code};
@@ -229,6 +230,10 @@ impl Speaker {
         let agreed = connection.agreed.as_ref();
         let outlives = connection.stage == Stage::Established
             && agreed.is_some_and(|agreed| agreed.outlives_notification());
+        let was_up = connection.stage == Stage::Established;
+        if was_up {
+            self.mirror_ending(|| Down::Silent);
+        }
         if connection.stage > Stage::Delayed {
             let outbox = &self.rib.outboxes[usize::from(number)];
             // Half a message must be ended before the NOTIFICATION.
@@ -240,6 +245,9 @@ impl Speaker {
                 let hard = outlives && why.ends_for_good();
                 let why = if hard { why.into_hard() } else { why };
                 let message = why.encode();
+                if was_up {
+                    self.mirror_ending(|| Down::Sent(message.clone()));
+                }
                 let end = message.len();
                 last.push(Chunk {
                     data: message.into(),
@@ -294,6 +302,9 @@ impl Speaker {
         self.hang_up(peer, conn, None);
         if peer.established().is_some() {
             return;
+        }
+        if was_established {
+            self.mirror_ending(|| Down::Received(why.encode()));
         }
         peer.error = format!("Received: {}", why.text());
         if was_established {

@@ -198,6 +198,7 @@ impl Speaker {
                 address: peer.config.remote.ip(),
             },
         );
+        self.mirror_up(peer);
         self.session_began(peer, &agreed);
         for family in &agreed.families {
             if agreed.ids_in.of(*family) {
@@ -245,6 +246,7 @@ impl Speaker {
     }
 
     fn update(&mut self, peer: &mut Peer, conn: ConnId, body: &[u8], now: Now) {
+        self.mirror_update(peer, body);
         peer.counters.updates_in += 1;
         let Some(agreed) = peer.session() else { return };
         let (ebgp, role, remote_as) = (agreed.ebgp, agreed.role, agreed.remote_as);

@@ -55,6 +55,7 @@ pub struct Speaker {
     paths: path::Paths,
     /// Canonical attributes of the UPDATE at hand.
     block: Vec<u8>,
+    mirror: monitor::Mirror,
 }
 
 impl Speaker {
@@ -82,6 +83,7 @@ impl Speaker {
             pace: pace::Pace::default(),
             paths: path::Paths::default(),
             block: Vec::new(),
+            mirror: monitor::Mirror::default(),
             config: Config {
                 listen: Vec::new(),
                 ..Config::new(config.local_as, config.router_id)

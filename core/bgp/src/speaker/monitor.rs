@@ -4,11 +4,66 @@ use super::Speaker;
 use crate::Family;
 use crate::rib::LOCAL;
 use crate::session::{Connection, Peer};
-use crate::view::{Opens, RibCursor, RibSlice, SessionView};
+use crate::view::{Down, Mirrored, Opens, RibCursor, RibSlice, SessionView};
 use crate::wire::{self, Kind};
 use std::net::Ipv4Addr;
 
+/// What waits for who watches.
+#[derive(Default)]
+pub(super) struct Mirror {
+    on: bool,
+    happened: Vec<Mirrored>,
+    /// How the session ended of which it will be noted next that it has.
+    ending: Option<Down>,
+}
+
 impl Speaker {
+    /// Keeps what peers do for [`Speaker::take_mirrored`] from now on, or no more.
+    pub fn mirror(&mut self, on: bool) {
+        if self.mirror.on != on {
+            self.mirror = Mirror {
+                on,
+                ..Mirror::default()
+            };
+        }
+    }
+
+    /// What peers did since it was asked for last.
+    pub fn take_mirrored(&mut self) -> Vec<Mirrored> {
+        std::mem::take(&mut self.mirror.happened)
+    }
+
+    pub(super) fn mirror_up(&mut self, peer: &Peer) {
+        if self.mirror.on {
+            let view = self.session_view(peer);
+            self.mirror.happened.push(Mirrored::Up(view.into()));
+        }
+    }
+
+    #[inline]
+    pub(super) fn mirror_update(&mut self, peer: &Peer, body: &[u8]) {
+        if self.mirror.on {
+            let (peer, message) = (peer.number, whole(Kind::Update, body));
+            self.mirror
+                .happened
+                .push(Mirrored::Update { peer, message });
+        }
+    }
+
+    pub(super) fn mirror_ending(&mut self, how: impl FnOnce() -> Down) {
+        if self.mirror.on {
+            self.mirror.ending = Some(how());
+        }
+    }
+
+    pub(super) fn mirror_down(&mut self, peer: &Peer) {
+        if self.mirror.on {
+            let why = self.mirror.ending.take().unwrap_or(Down::Lost);
+            let peer = peer.number;
+            self.mirror.happened.push(Mirrored::Down { peer, why });
+        }
+    }
+
     /// The next part of all paths: at most about `max` prefixes, in no order, so that a look at a
     /// great table holds nobody up. What changes meanwhile may be seen before or after its change.
     pub fn rib_slice(&self, from: RibCursor, max: usize) -> RibSlice {

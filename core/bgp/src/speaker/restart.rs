@@ -102,6 +102,7 @@ impl Speaker {
     /// The session has gone. Its routes stay for a while if the peer is expected back
     /// (`graceful`, and both sides have the capability), else they go now.
     pub(super) fn session_lost(&mut self, peer: &mut Peer, graceful: bool, now: Now) {
+        self.mirror_down(peer);
         self.rib.leave(peer.number);
         peer.awaiting.clear();
         (peer.warned, peer.discards) = ([false; 2], false);

@@ -9,6 +9,7 @@
 mod add_path;
 mod bfd;
 mod bird;
+mod bmp;
 mod exabgp;
 mod frr;
 mod gobgp;
@@ -77,6 +78,7 @@ const SUITES: &[&[Case]] = &[
     md5::CASES,
     restart::CASES,
     mrt::CASES,
+    bmp::CASES,
 ];
 
 const INSIDE: &str = "INTEROP_INSIDE";
@@ -104,6 +106,11 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         };
+    }
+    if let [first, listen, file] = &args[..]
+        && first == "station"
+    {
+        return bmp::station(listen, file);
     }
     if let [first, file, to] = &args[..]
         && first == "replay"
