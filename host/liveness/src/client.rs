@@ -120,7 +120,10 @@ impl Client {
     pub fn start(launch: Launch, tell: impl Fn(PathEvent) + Send + 'static) -> io::Result<Client> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
-                keep_until: Some(Instant::now() + launch.keep_others),
+                // Without a time to keep others nothing need be said again later: what is said twice may come
+                // after somebody's End, and undo it.
+                keep_until: (!launch.keep_others.is_zero())
+                    .then(|| Instant::now() + launch.keep_others),
                 wanted: None,
                 stream: None,
                 stopped: false,
