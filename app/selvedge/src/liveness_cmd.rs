@@ -1,13 +1,12 @@
 //! `selvedge liveness`: the process that drives BFD, and questions to it.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::answer;
+use crate::{answer, log};
 
 /// Where the node's is.
 const SOCKET: &str = "/var/run/calico/selvedge.liveness";
@@ -64,14 +63,7 @@ pub enum OutputForm {
 pub fn run(args: LivenessArgs) -> Result<()> {
     match args.command {
         Command::Run { socket, patience } => {
-            let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-            tracing_subscriber::fmt()
-                .with_env_filter(filter)
-                .with_target(false)
-                .with_ansi(std::io::stderr().is_terminal())
-                .with_writer(std::io::stderr)
-                .init();
+            log::to_stderr("info");
             let mut options = liveness::Options::new(socket);
             options.patience = Duration::from_secs(patience);
             liveness::run(&options)

@@ -12,6 +12,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 mod answer;
 mod lab_cmd;
 mod liveness_cmd;
+mod log;
 mod node_cmd;
 mod replay_cmd;
 mod sim_cmd;

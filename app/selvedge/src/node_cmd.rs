@@ -1,12 +1,13 @@
 //! `selvedge node run`: this machine as a node.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use agent::{AgentConfig, Flags};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+
+use crate::log;
 
 /// This machine as a node of the cluster.
 #[derive(Debug, Args)]
@@ -69,7 +70,7 @@ pub fn run(args: NodeArgs) -> Result<()> {
 }
 
 fn run_node(args: RunArgs) -> Result<()> {
-    log_to_stderr();
+    log::to_stderr("info,speaker=warn");
     let env: BTreeMap<String, String> = std::env::vars().collect();
     let hostname =
         std::fs::read_to_string("/proc/sys/kernel/hostname").context("reading the host's name")?;
@@ -87,16 +88,4 @@ fn run_node(args: RunArgs) -> Result<()> {
         no_default_ippools: args.no_default_ippools,
     };
     agent::run(&AgentConfig::read(flags, &env, &hostname)?, &datastore)
-}
-
-/// One line an event; `RUST_LOG=agent=debug` shows each kernel operation.
-fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,speaker=warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
 }

@@ -1,6 +1,5 @@
 //! `selvedge speaker`: the BGP speaker alone, and questions to it.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -8,9 +7,9 @@ use clap::{Args, Subcommand};
 use ipnet::IpNet;
 use speaker::{Form, Query};
 
-use crate::answer;
 use crate::liveness_cmd::{self, OutputForm};
 use crate::replay_cmd;
+use crate::{answer, log};
 
 /// The stand-alone BGP speaker.
 #[derive(Debug, Args)]
@@ -90,14 +89,7 @@ enum What {
 pub fn run(args: SpeakerArgs) -> Result<()> {
     match args.command {
         Command::Run { config } => {
-            let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-            tracing_subscriber::fmt()
-                .with_env_filter(filter)
-                .with_target(false)
-                .with_ansi(std::io::stderr().is_terminal())
-                .with_writer(std::io::stderr)
-                .init();
+            log::to_stderr("info");
             speaker::main_run(&config)
         }
         Command::Dump { control, mrt } => replay_cmd::dump(&control, &mrt),
