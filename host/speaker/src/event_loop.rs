@@ -26,7 +26,7 @@ use std::time::{Duration, Instant, SystemTime};
 const WAKER: Token = Token(0);
 /// Read at once; one scratch for all sockets. What one read brings is told to the peers before
 /// the next one, so it bounds how long a route of another peer waits.
-const READ: usize = 64 << 10;
+const READ: usize = 16 << 10;
 /// Shown to the socket at once.
 const WRITE: usize = 1 << 20;
 /// Between attempts to listen on an address that is taken.

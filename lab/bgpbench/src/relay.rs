@@ -5,7 +5,7 @@ use crate::message::{self, HEADER, kind};
 use anyhow::Result;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -30,6 +30,8 @@ struct Relay {
     address: Ipv4Addr,
     asn: u32,
     scratch: Vec<u8>,
+    /// Connections with something to be written at the end of the round: one write for all that came in it.
+    behind: BTreeSet<usize>,
 }
 
 /// Runs until killed.
@@ -48,6 +50,7 @@ pub fn run(address: Ipv4Addr, asn: u32) -> Result<()> {
         address,
         asn,
         scratch: vec![0; 256 << 10],
+        behind: BTreeSet::new(),
     };
     let mut events = Events::with_capacity(1024);
     loop {
@@ -69,6 +72,9 @@ pub fn run(address: Ipv4Addr, asn: u32) -> Result<()> {
             }
         }
         relay.bury();
+        for id in std::mem::take(&mut relay.behind) {
+            relay.write(id);
+        }
     }
 }
 
@@ -164,7 +170,7 @@ impl Relay {
         for other in others {
             if let Some(conn) = self.conns.get_mut(&other).filter(|conn| conn.up) {
                 conn.queue.extend_from_slice(what);
-                self.write(other);
+                self.behind.insert(other);
             }
         }
     }

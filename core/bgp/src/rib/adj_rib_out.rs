@@ -18,8 +18,8 @@ use crate::wire::nlri::Key;
 use crate::wire::refresh::{self, Step};
 use std::sync::Arc;
 
-/// Changed nets read in one go for one subgroup: what a read of 64 KiB can bring, so that nothing
-/// piles up between reading and telling.
+/// Changed nets read in one go for one subgroup: more than one read of the driver's can bring, so
+/// that nothing piles up between reading and telling.
 const SLICE: usize = 16384;
 /// Octets in a member's queue above which it gets nothing more for now.
 const LONG_QUEUE: usize = 4 << 20;
