@@ -19,7 +19,8 @@ use crate::filter::Interfaces;
 use crate::rib::{Judge, Rib};
 use crate::session::{Peer, Random, Stage};
 use crate::{
-    Chunk, Config, ConnId, Explanation, Family, Input, Now, Output, PeerEvent, PeerStatus,
+    Chunk, Config, ConnId, Explanation, Family, Input, Now, Output, PeerEvent, PeerState,
+    PeerStatus,
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -332,7 +333,11 @@ impl Speaker {
     }
 
     fn note_state(&mut self, peer: &mut Peer, now: Now) {
-        let state = peer.present_state();
+        let state = if self.stopped && peer.connections.is_empty() {
+            PeerState::Idle
+        } else {
+            peer.present_state()
+        };
         if state == peer.state {
             return;
         }
