@@ -354,6 +354,30 @@ fn malformed_updates() {
     assert_eq!(script.speaker.peers()[0].counters.attributes_discarded, 1);
 }
 
+/// RFC 7313 §5: a demarcation of another length, from who has the capability.
+#[test]
+fn route_refresh_of_wrong_length() {
+    let long = message(5, &[0, 1, 1, 1, 0]);
+    let mut script = Script::at(Stage::Established);
+    script.receive(&long);
+    assert_eq!(script.outcome(), "Established", "the control: without it");
+    let mut script = Script::at(Stage::OpenSent);
+    let mut able = open();
+    able.extend_from_slice(&[70, 0]);
+    for (at, more) in [(17, 2), (28, 2), (30, 2)] {
+        able[at] += more;
+    }
+    script.receive(&able);
+    script.receive(&keepalive());
+    for subtype in [0, 9] {
+        script.receive(&message(5, &[0, 1, subtype, 1, 0]));
+        assert_eq!(script.state(), PeerState::Established, "{subtype}");
+    }
+    script.receive(&long);
+    assert_eq!(script.outcome(), "7/1 closed");
+    assert!(script.sent.ends_with(&long), "the message is in the data");
+}
+
 /// Any bytes, in any state: no panic, and what is said is whole messages.
 #[test]
 fn garbage_does_no_harm() {

@@ -75,7 +75,9 @@ impl Speaker {
         match (message.kind, connection.stage) {
             (Kind::Update, Stage::Established) => self.update(peer, conn, message.body, now),
             (Kind::Keepalive, Stage::Established) => {}
-            (Kind::RouteRefresh, Stage::Established) => self.refresh(peer, message.body),
+            (Kind::RouteRefresh, Stage::Established) => {
+                self.refresh(peer, conn, message.body, now);
+            }
             (Kind::Open, Stage::OpenSent) => match Open::decode(message.body) {
                 Ok(open) => self.opened(peer, conn, &open, now),
                 Err(why) => self.fail(peer, conn, why, now),
@@ -322,8 +324,13 @@ impl Speaker {
         own_next_hop.then_some(Rejection::OwnNextHop)
     }
 
-    fn refresh(&mut self, peer: &mut Peer, body: &[u8]) {
+    fn refresh(&mut self, peer: &mut Peer, conn: ConnId, body: &[u8], now: Now) {
         let Some(agreed) = peer.session() else { return };
+        if agreed.enhanced_refresh
+            && let Err(why) = refresh::check_length(body)
+        {
+            return self.fail(peer, conn, why, now);
+        }
         let Some((family, step)) = refresh::decode(body) else {
             return;
         };

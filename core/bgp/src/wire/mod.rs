@@ -114,6 +114,9 @@ pub(crate) fn be32(bytes: &[u8], at: usize) -> Option<u32> {
 
 #[cfg(test)]
 mod captured_tests;
+#[cfg(test)]
+#[path = "tests/differential.rs"]
+mod differential_tests;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! ROUTE-REFRESH (RFC 2918), with the demarcation of RFC 7313.
 
+use super::notification::{Notification, code};
 use super::{Kind, be16, begin, finish, open};
 use crate::Family;
 
@@ -21,6 +22,25 @@ pub(crate) fn decode(body: &[u8]) -> Option<(Family, Step)> {
         _ => return None,
     };
     Some((family, step))
+}
+
+/// The length of a message that says where an answer begins or ends. The error has the whole
+/// message in it (RFC 7313 §5).
+pub(crate) fn check_length(body: &[u8]) -> Result<(), Notification> {
+    const INVALID_MESSAGE_LENGTH: u8 = 1;
+    let marks = matches!(body.get(2), Some(1 | 2));
+    if !marks || body.len() == 4 {
+        return Ok(());
+    }
+    let mut whole = Vec::with_capacity(19 + body.len());
+    let at = begin(&mut whole, Kind::RouteRefresh);
+    whole.extend_from_slice(body);
+    finish(&mut whole, at);
+    Err(Notification::with_data(
+        code::REFRESH,
+        INVALID_MESSAGE_LENGTH,
+        &whole,
+    ))
 }
 
 /// One message.
