@@ -110,6 +110,16 @@ impl Default for GracefulRestart {
     }
 }
 
+/// Long-lived graceful restart with one peer (RFC 9494), which goes on where graceful restart ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LongLived {
+    /// The families for which it is on, and how long the peer is asked to keep our routes of each
+    /// after the restart time; at most 2^24 - 1 s. Zero: not at all, we only keep the peer's.
+    pub stale_times: BTreeMap<Family, Duration>,
+    /// How long we keep a peer's routes after its restart time at most; `None`: as long as it asks.
+    pub limit: Option<Duration>,
+}
+
 /// How the path to a peer is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bfd {
@@ -201,6 +211,11 @@ pub struct PeerConfig {
     pub add_path: AddPath,
     /// Graceful restart, if spoken.
     pub graceful_restart: Option<GracefulRestart>,
+    /// Long-lived graceful restart, if spoken; nothing without `graceful_restart`.
+    pub long_lived: Option<LongLived>,
+    /// Tell long-lived stale routes to the peer although it does not know them, with LOCAL_PREF 0
+    /// and NO_EXPORT (RFC 9494 §4.6). iBGP only.
+    pub long_lived_partial: bool,
     /// Which of the peer's routes count.
     pub import: Filter,
     /// Which routes the peer gets, after the rules of BGP itself.
@@ -247,6 +262,8 @@ impl PeerConfig {
             link_local_next_hop: true,
             add_path: AddPath::default(),
             graceful_restart: Some(GracefulRestart::default()),
+            long_lived: None,
+            long_lived_partial: false,
             import: Filter::accept_all(),
             export: Filter::accept_all(),
             bfd: None,

@@ -32,7 +32,7 @@ mod view;
 mod wire;
 
 pub use config::{
-    AddPath, Bfd, Config, GracefulRestart, LimitAction, NextHopMode, Origin, PeerConfig,
+    AddPath, Bfd, Config, GracefulRestart, LimitAction, LongLived, NextHopMode, Origin, PeerConfig,
     RangeConfig,
 };
 pub use filter::{

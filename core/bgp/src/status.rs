@@ -165,7 +165,8 @@ pub struct PeerStatus {
     /// Counters.
     pub counters: Counters,
     /// What people should know of it although it may be up, by stable names:
-    /// `no-import-policy`, `no-export-policy` (RFC 8212), `max-prefixes-warning`, `max-prefixes`.
+    /// `no-import-policy`, `no-export-policy` (RFC 8212), `max-prefixes-warning`, `max-prefixes`,
+    /// `long-lived-stale` (stale routes of it are kept beyond the restart time, RFC 9494).
     pub notes: Vec<&'static str>,
 }
 
@@ -212,6 +213,9 @@ pub struct PathInfo {
     pub cluster_list: Vec<Ipv4Addr>,
     /// Kept for a restarting peer (RFC 4724 §4.2).
     pub stale: bool,
+    /// It counts as long-lived stale, as it has LLGR_STALE: from us, when the restart time was over,
+    /// or from the peer (RFC 9494 §4.3).
+    pub long_lived_stale: bool,
     /// The path identifier that the peer gave it (RFC 7911), unless 0.
     pub path_id: Option<u32>,
     /// Used, or why not.

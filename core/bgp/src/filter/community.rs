@@ -151,7 +151,7 @@ impl fmt::Display for CommunityError {
             f,
             "community {}: wanted two numbers up to 65535 (64512:7), three numbers (64512:7:9), \
              rt:AS:NUMBER or soo:AS:NUMBER, or one of no-export, no-advertise, \
-             no-export-subconfed, graceful-shutdown, blackhole",
+             no-export-subconfed, graceful-shutdown, blackhole, llgr-stale, no-llgr",
             self.0
         )
     }
@@ -188,6 +188,8 @@ impl FromStr for CommunityMatch {
             "no-export" => Some(attribute::NO_EXPORT),
             "no-advertise" => Some(attribute::NO_ADVERTISE),
             "no-export-subconfed" => Some(attribute::NO_EXPORT_SUBCONFED),
+            "llgr-stale" => Some(attribute::LLGR_STALE),
+            "no-llgr" => Some(attribute::NO_LLGR),
             _ => None,
         };
         if let Some(value) = known {

@@ -14,6 +14,8 @@ pub(crate) struct Origin {
     pub cluster: Option<Ipv4Addr>,
     pub router_id: Ipv4Addr,
     pub address: IpAddr,
+    /// We have told it that we do long-lived graceful restart (RFC 9494 §4.3).
+    pub long_lived: bool,
 }
 
 impl Origin {
@@ -23,7 +25,14 @@ impl Origin {
         cluster: None,
         router_id: Ipv4Addr::UNSPECIFIED,
         address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        long_lived: false,
     };
+
+    /// Whether a path of this peer's is long-lived stale: LLGR_STALE means nothing from others.
+    #[inline]
+    pub fn is_long_lived_stale(&self, record: &Record) -> bool {
+        record.llgr_stale && self.long_lived
+    }
 }
 
 /// One candidate.
@@ -40,6 +49,8 @@ pub(crate) struct Candidate<'a> {
 /// The step at which a path lost; in the order of the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Reason {
+    /// RFC 9494 §4.4: least preferred, whatever else it is.
+    LongLivedStale,
     LocallyOriginated,
     LocalPref,
     AsPathLength,
@@ -59,6 +70,7 @@ impl Reason {
     /// The stable name.
     pub fn name(self) -> &'static str {
         match self {
+            Reason::LongLivedStale => "long-lived-stale",
             Reason::LocallyOriginated => "locally-originated",
             Reason::LocalPref => "local-pref",
             Reason::AsPathLength => "as-path-length",
@@ -83,6 +95,7 @@ impl Reason {
 fn rank(step: Reason, c: &Candidate<'_>) -> u64 {
     let router_id = c.record.originator.unwrap_or(c.origin.router_id);
     match step {
+        Reason::LongLivedStale => u64::from(c.origin.is_long_lived_stale(c.record)),
         Reason::LocallyOriginated => u64::from(!c.origin.local),
         Reason::LocalPref => u64::from(u32::MAX - c.record.local_pref),
         Reason::AsPathLength => u64::from(c.record.path_length),
@@ -97,7 +110,8 @@ fn rank(step: Reason, c: &Candidate<'_>) -> u64 {
     }
 }
 
-const STEPS: [Reason; 11] = [
+const STEPS: [Reason; 12] = [
+    Reason::LongLivedStale,
     Reason::LocallyOriginated,
     Reason::LocalPref,
     Reason::AsPathLength,
@@ -137,7 +151,10 @@ fn beats(a: &Candidate<'_>, b: &Candidate<'_>) -> (bool, Reason) {
 /// For each candidate why it lost; `None` for the best. Empty for none.
 pub(crate) fn decide(candidates: &[Candidate<'_>]) -> Vec<Option<Reason>> {
     let mut lost: Vec<Option<Reason>> = vec![None; candidates.len()];
-    for step in STEPS {
+    // The first step is about what is hardly ever there.
+    let is_stale = |c: &Candidate<'_>| c.origin.is_long_lived_stale(c.record);
+    let skipped = usize::from(!candidates.iter().any(is_stale));
+    for step in STEPS.into_iter().skip(skipped) {
         let alive: Vec<usize> = (0..lost.len()).filter(|i| lost[*i].is_none()).collect();
         if alive.len() < 2 {
             break;
@@ -152,7 +169,8 @@ pub(crate) fn decide(candidates: &[Candidate<'_>]) -> Vec<Option<Reason>> {
                             && other.record.med < mine.record.med
                     }
                     Reason::PeerAddress => other.origin.address < mine.origin.address,
-                    Reason::LocallyOriginated
+                    Reason::LongLivedStale
+                    | Reason::LocallyOriginated
                     | Reason::LocalPref
                     | Reason::AsPathLength
                     | Reason::Origin
@@ -213,6 +231,7 @@ mod tests {
             cluster: None,
             router_id: Ipv4Addr::new(10, 0, 0, last),
             address: IpAddr::from([192, 0, 2, last]),
+            long_lived: false,
         }
     }
 
@@ -330,6 +349,38 @@ mod tests {
         );
         check((r, a), (r, same), "peer-address");
         check((r, a), (r, a), "path-id");
+    }
+
+    #[test]
+    fn long_lived_stale_is_least_preferred() {
+        let (r, a, b) = (record(), origin(1), origin(2));
+        let old = Record {
+            llgr_stale: true,
+            local_pref: 900,
+            ..r
+        };
+        let aware = |origin| Origin {
+            long_lived: true,
+            ..origin
+        };
+        check((r, aware(b)), (old, aware(a)), "long-lived-stale");
+        // Among themselves the usual steps count.
+        let worse = Record {
+            local_pref: 5,
+            ..old
+        };
+        check((old, aware(b)), (worse, aware(a)), "local-pref");
+        // The control: from a peer to which we have not said so, it is a community like others.
+        check((old, b), (r, a), "local-pref");
+        // Of three, where the best of the rest would win.
+        let list = [(old, aware(a)), (worse, aware(b)), (r, aware(origin(3)))];
+        let list = list.each_ref().map(|(record, origin)| Candidate {
+            record,
+            origin,
+            id: 0,
+            cost: 0,
+        });
+        assert_eq!(best(&list), 2);
     }
 
     #[test]

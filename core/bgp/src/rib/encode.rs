@@ -54,8 +54,10 @@ pub(crate) fn admit<K: Key>(
     key: K,
 ) -> Option<Option<u16>> {
     let origin = &sight.origins[usize::from(path.peer)];
+    let record = sight.attributes.record(path.attributes);
     if !policy.admits_origin(origin)
-        || !policy.admits_communities(sight.attributes.record(path.attributes))
+        || !policy.admits_communities(record)
+        || !policy.admits_stale(record, origin)
     {
         return None;
     }

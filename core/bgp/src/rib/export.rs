@@ -2,12 +2,23 @@
 
 use super::decision::Origin;
 use super::judge::Judge;
-use crate::filter::{self, Filter, Interfaces, Operation};
+use crate::filter::{self, Community, Filter, Interfaces, Operation};
 use crate::wire::AS_TRANS;
-use crate::wire::attribute::{self, DEFAULT_LOCAL_PREF, Record, flag, kind, put};
+use crate::wire::attribute::{self, DEFAULT_LOCAL_PREF, LLGR_STALE, NO_EXPORT, Record, Scope};
+use crate::wire::attribute::{flag, kind, put};
 use crate::{Family, NextHop, NextHopMode, Role};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+
+/// How long-lived stale routes are told (RFC 9494 §4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TellStale {
+    /// As they are: the peers know them.
+    Marked,
+    /// To iBGP peers that do not know them: LOCAL_PREF 0, NO_EXPORT (RFC 9494 §4.6).
+    Depreferenced,
+    Not,
+}
 
 /// Peers with equal policies get equal octets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +39,7 @@ pub(crate) struct Policy {
     pub next_hop: NextHopMode,
     /// What we are to the peers (RFC 9234).
     pub role: Option<Role>,
+    pub tell_stale: TellStale,
     pub filter: Filter,
     /// Where the filter asks for them.
     pub interfaces: Option<Arc<Interfaces>>,
@@ -48,7 +60,18 @@ impl Policy {
     /// Whether communities (RFC 1997) and ONLY_TO_CUSTOMER (RFC 9234 §5) let the route through.
     pub fn admits_communities(&self, record: &Record) -> bool {
         let up = record.only_to_customer && self.role.is_some_and(Role::withholds);
-        !(record.no_advertise || record.no_export && self.ebgp || up)
+        let far = match record.scope {
+            Scope::Anywhere => true,
+            Scope::OwnAs => !self.ebgp,
+            Scope::Nobody => false,
+        };
+        far && !up
+    }
+
+    /// Whether the peers may be told the route if it is long-lived stale (RFC 9494 §4.3).
+    #[inline]
+    pub fn admits_stale(&self, record: &Record, origin: &Origin) -> bool {
+        !origin.is_long_lived_stale(record) || self.tell_stale != TellStale::Not
     }
 
     /// The next hop to tell; `None` when it would have to be ours and we have none. A rule may
@@ -108,10 +131,23 @@ impl Attributes {
         origin: &Origin,
         operations: &[Operation],
     ) {
-        if operations.is_empty() {
+        let stale = origin.long_lived && attribute::has_community(block, LLGR_STALE);
+        if operations.is_empty() && !stale {
             return self.put(policy, block, origin, false);
         }
-        let changed = filter::apply(operations, block);
+        let mut changed = filter::apply(operations, block);
+        if stale {
+            // No rule takes the mark away (RFC 9494 §4.3).
+            let mark = [Operation::AddCommunity(Community::Standard(LLGR_STALE))];
+            changed = filter::apply(&mark, &changed);
+            if policy.tell_stale == TellStale::Depreferenced {
+                let least = [
+                    Operation::AddCommunity(Community::Standard(NO_EXPORT)),
+                    Operation::SetLocalPref(0),
+                ];
+                changed = filter::apply(&least, &changed);
+            }
+        }
         self.put(policy, &changed, origin, filter::sets_med(operations));
     }
 
@@ -323,6 +359,7 @@ mod tests {
             extended_next_hop: false,
             next_hop: NextHopMode::Auto,
             role: None,
+            tell_stale: TellStale::Not,
             filter: Filter::accept_all(),
             interfaces: None,
         }
@@ -335,6 +372,7 @@ mod tests {
             cluster: None,
             router_id: Ipv4Addr::new(10, 0, 0, 9),
             address: IpAddr::from([10, 0, 0, 9]),
+            long_lived: false,
         }
     }
 
@@ -522,6 +560,63 @@ mod tests {
             let passes = |input| to(role).admits_communities(&Record::read(&block(input)));
             assert!(passes(&path), "the control");
             assert_eq!(passes(&marked), !up, "{role:?}");
+        }
+    }
+
+    #[test]
+    fn long_lived_stale() {
+        let from = Origin {
+            ibgp: false,
+            long_lived: true,
+            ..from_ibgp()
+        };
+        let to = |tell_stale| Policy {
+            tell_stale,
+            ..policy()
+        };
+        const STALE: &[u8] = &[0xff, 0xff, 0, 6];
+        let fresh = [
+            (0x40, 1, &[0][..]),
+            (0x40, 2, PATH),
+            (0x40, 5, &[0, 0, 0, 100]),
+        ];
+        let stale = [fresh[0], fresh[1], fresh[2], (0xc0, 8, STALE)];
+        let admits = |tell_stale, origin: &Origin, input: &[_]| {
+            to(tell_stale).admits_stale(&Record::read(&block(input)), origin)
+        };
+        assert!(!admits(TellStale::Not, &from, &stale));
+        for (tell, origin, input) in [
+            (TellStale::Not, &from, &fresh[..]),
+            (TellStale::Not, &from_ibgp(), &stale),
+            (TellStale::Marked, &from, &stale),
+            (TellStale::Depreferenced, &from, &stale),
+        ] {
+            assert!(admits(tell, origin, input), "{tell:?}");
+        }
+        check(&to(TellStale::Marked), &from, &stale, &stale);
+        let least = [
+            fresh[0],
+            fresh[1],
+            (0x40, 5, &[0; 4][..]),
+            (0xc0, 8, &[0xff, 0xff, 0, 6, 0xff, 0xff, 0xff, 1]),
+        ];
+        check(&to(TellStale::Depreferenced), &from, &stale, &least);
+        check(&to(TellStale::Depreferenced), &from, &fresh, &fresh);
+        // A rule that clears communities leaves the mark, where it is one.
+        let clear = [Operation::ClearCommunities(filter::CommunityKind::Standard)];
+        for (origin, expected) in [(from, &stale[..]), (from_ibgp(), &fresh)] {
+            let client = Policy {
+                cluster: origin.cluster,
+                ebgp: false,
+                ..to(TellStale::Marked)
+            };
+            let mut made = Attributes::default();
+            let origin = Origin {
+                ibgp: false,
+                ..origin
+            };
+            made.write(&client, &block(&stale), &origin, &clear);
+            assert_eq!([made.head, made.tail].concat(), block(expected));
         }
     }
 

@@ -6,10 +6,11 @@ use super::attributes::{Attributes, NextHops};
 use super::decision::Origin;
 use super::export::Policy;
 use super::judge::Importer;
+use super::long_lived::Marker;
 use super::net_set::NetSet;
 use super::outbox::Outbox;
 use super::ranking::Ranked;
-use super::table::{Announcement, Counted, Rejection, Shared, Sight, Table};
+use super::table::{Announcement, Counted, Rejection, Shared, Sight, Stale, Table};
 use crate::wire::nlri::{self, Key};
 use crate::{Family, Route, RouteChange};
 use ipnet::IpNet;
@@ -276,7 +277,7 @@ impl<K: Key> FamilyRib<K> {
         let mut counted = Counted::default();
         let mut shared = context.shared();
         for (net, at) in self.paths_of(peer) {
-            if !only_stale || self.table.path(at).stale {
+            if !only_stale || self.table.path(at).stale.is_stale() {
                 self.table.remove(net, at, &mut shared, &mut counted);
                 self.held[usize::from(peer)].forget(&self.table, net, peer);
             }
@@ -296,9 +297,29 @@ impl<K: Key> FamilyRib<K> {
         self.held[usize::from(peer)].count(counted);
     }
 
+    /// The restart time of a peer is over: its stale paths become long-lived stale.
+    pub fn begin_long_lived(&mut self, peer: u16, context: &mut Context<'_>) {
+        let mut counted = Counted::default();
+        let mut shared = context.shared();
+        let mut marker = Marker::default();
+        for (net, at) in self.paths_of(peer) {
+            if self.table.path(at).stale != Stale::Marked {
+                continue;
+            }
+            let table = &mut self.table;
+            if !table.mark_long_lived(net, at, &mut marker, &mut shared, &mut counted) {
+                table.remove(net, at, &mut shared, &mut counted);
+                self.held[usize::from(peer)].forget(&self.table, net, peer);
+            }
+        }
+        marker.end(&mut shared);
+        self.held[usize::from(peer)].count(counted);
+    }
+
     pub fn refilter(&mut self, peer: u16, import: &mut Importer<'_>, context: &mut Context<'_>) {
         let mut counted = Counted::default();
         let mut shared = context.shared();
+        let mut marker = Marker::default();
         for (net, at) in self.paths_of(peer) {
             let rejection = self.table.path(at).rejection;
             if rejection.is_none_or(Rejection::may_pass) {
@@ -311,9 +332,18 @@ impl<K: Key> FamilyRib<K> {
                 let accepted = rejection.is_none();
                 let (said, received) = import.limit(said, applied, family_of(key), accepted);
                 let said = (said.if_reachable(&shared), received);
-                self.table.judge(net, at, said, &mut shared, &mut counted);
+                let table = &mut self.table;
+                table.judge(net, at, said, &mut shared, &mut counted);
+                // What the filter made of it is marked anew.
+                if table.path(at).stale == Stale::LongLived
+                    && !table.mark_long_lived(net, at, &mut marker, &mut shared, &mut counted)
+                {
+                    table.remove(net, at, &mut shared, &mut counted);
+                    self.held[usize::from(peer)].forget(&self.table, net, peer);
+                }
             }
         }
+        marker.end(&mut shared);
         self.held[usize::from(peer)].count(counted);
     }
 

@@ -11,6 +11,7 @@ mod family;
 mod index;
 mod judge;
 mod log;
+mod long_lived;
 mod net_set;
 pub(crate) mod outbox;
 mod ranking;
@@ -197,6 +198,15 @@ impl Rib {
         }
     }
 
+    /// What is stale of a peer becomes long-lived stale (RFC 9494 §4.2).
+    pub fn begin_long_lived(&mut self, peer: u16, family: Family) {
+        let (mut context, ipv4, ipv6) = self.split();
+        match family {
+            Family::Ipv4 => ipv4.begin_long_lived(peer, &mut context),
+            Family::Ipv6 => ipv6.begin_long_lived(peer, &mut context),
+        }
+    }
+
     /// Applies a new import filter to what is held.
     pub fn refilter(&mut self, peer: u16, mut import: Importer<'_>) {
         let (mut context, ipv4, ipv6) = self.split();
@@ -356,6 +366,8 @@ impl Rib {
             let standing = lost.map_or(PathStanding::Best, PathStanding::Lost);
             let mut info = describe(path, block, hop, standing, names);
             info.path_id = (*path_id != 0).then_some(*path_id);
+            let origin = &self.origins[usize::from(path.peer)];
+            info.long_lived_stale = origin.is_long_lived_stale(&attribute::Record::read(block));
             if path.rejection == Some(Rejection::ImportFilter)
                 && let Some((filter, mut judge)) = import(path.peer)
             {
@@ -434,7 +446,8 @@ fn describe(
         cluster_list: attribute::numbers(list(kind::CLUSTER_LIST))
             .map(Ipv4Addr::from)
             .collect(),
-        stale: path.stale,
+        stale: path.stale.is_stale(),
+        long_lived_stale: false,
         standing,
         path_id: None,
         rule: None,

@@ -7,6 +7,7 @@ use super::attributes::{Attributes, NextHops};
 use super::decision::{self, Origin};
 use super::index::{Index, hash_words};
 use super::log::{Before, Log};
+use super::long_lived::Marker;
 use super::received::{Received, Said};
 use crate::wire::nlri::Key;
 
@@ -60,6 +61,23 @@ impl Rejection {
     }
 }
 
+/// Whether a path has outlived what it came with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stale {
+    No,
+    /// Its session ended (RFC 4724 §4.2), or the peer sends all anew (RFC 7313 §4).
+    Marked,
+    /// The restart time is over too (RFC 9494 §4.2).
+    LongLived,
+}
+
+impl Stale {
+    pub fn is_stale(self) -> bool {
+        self != Stale::No
+    }
+}
+
 /// One path: sixteen octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Path {
@@ -68,8 +86,10 @@ pub(crate) struct Path {
     next: u32,
     pub peer: u16,
     pub rejection: Option<Rejection>,
-    pub stale: bool,
+    pub stale: Stale,
 }
+
+const _: () = assert!(size_of::<Path>() == 16);
 
 /// What a peer says of a net.
 #[derive(Clone, Copy, Debug)]
@@ -322,7 +342,7 @@ impl<K: Key> Table<K> {
             next: NONE,
             peer,
             rejection: said.rejection,
-            stale: false,
+            stale: Stale::No,
         };
         if first == NONE {
             counted.held += 1;
@@ -351,7 +371,7 @@ impl<K: Key> Table<K> {
                 ..path
             };
             counted.rejected -= i32::from(was.rejection.is_some());
-            counted.stale -= i32::from(was.stale);
+            counted.stale -= i32::from(was.stale.is_stale());
             shared.attributes.release(was.attributes);
             shared.next_hops.release(was.next_hop);
             self.received.forget(at, shared);
@@ -397,7 +417,7 @@ impl<K: Key> Table<K> {
         self.free_path = at;
         counted.held -= 1;
         counted.rejected -= i32::from(gone.rejection.is_some());
-        counted.stale -= i32::from(gone.stale);
+        counted.stale -= i32::from(gone.stale.is_stale());
         self.choose(id, old_best, shared);
         shared.attributes.release(gone.attributes);
         shared.next_hops.release(gone.next_hop);
@@ -414,10 +434,38 @@ impl<K: Key> Table<K> {
 
     /// Marks a peer's path as stale (RFC 4724 §4.2).
     pub fn mark_stale(&mut self, path: u32, counted: &mut Counted) {
-        if let Some(path) = self.paths.get_mut(path as usize) {
-            counted.stale += i32::from(!path.stale);
-            path.stale = true;
+        let path = self.paths.get_mut(path as usize);
+        if let Some(path) = path.filter(|path| !path.stale.is_stale()) {
+            counted.stale += 1;
+            path.stale = Stale::Marked;
         }
+    }
+
+    /// Puts LLGR_STALE on a path whose restart time is over (RFC 9494 §4.2). False when NO_LLGR,
+    /// from the peer or by the import filter, forbids to keep it.
+    pub fn mark_long_lived(
+        &mut self,
+        id: u32,
+        at: u32,
+        marker: &mut Marker,
+        shared: &mut Shared<'_>,
+        counted: &mut Counted,
+    ) -> bool {
+        let said = self.said(at);
+        let path = &mut self.paths[at as usize];
+        let (used, next_hop) = (path.attributes, path.next_hop);
+        let Some(attributes) = marker.mark(used, said.attributes, shared) else {
+            return false;
+        };
+        path.stale = Stale::LongLived;
+        let marked = Announcement {
+            attributes,
+            next_hop,
+            ..said
+        };
+        let received = self.received.get(at);
+        self.judge(id, at, (marked, received), shared, counted);
+        true
     }
 
     /// Puts in place what a changed import filter makes of a peer's path.

@@ -51,7 +51,7 @@ impl<K: Key> FamilyRib<K> {
             received,
             used,
             best: best && path.rejection.is_none(),
-            stale: path.stale,
+            stale: path.stale.is_stale(),
         });
     }
 

@@ -2,7 +2,7 @@
 
 use crate::wire::nlri::Ids;
 use crate::wire::notification::{Notification, code, open_error};
-use crate::wire::open::{AddPathMode, Capabilities, Open, Restart};
+use crate::wire::open::{AddPathMode, Capabilities, LongLivedFamily, Open, Restart};
 use crate::wire::{MAX_EXTENDED, MAX_MESSAGE};
 use crate::{AddPath, Family, PeerConfig, Role};
 use std::net::Ipv4Addr;
@@ -24,6 +24,20 @@ impl Proposal<'_> {
     fn role(&self) -> Option<Role> {
         let ebgp = self.config.remote_as.0 != self.local_as;
         self.config.role.filter(|_| ebgp)
+    }
+
+    /// Long-lived graceful restart, which is nothing without graceful restart (RFC 9494 §4.1).
+    fn long_lived(&self) -> Option<Vec<LongLivedFamily>> {
+        let wanted = self.config.long_lived.as_ref();
+        let wanted = wanted.filter(|_| self.config.graceful_restart.is_some())?;
+        let spoken = |family: &Family| self.config.families.contains(family);
+        let families = wanted.stale_times.iter().filter(|(f, _)| spoken(f));
+        let entry = |(family, time): (&Family, &Duration)| LongLivedFamily {
+            family: *family,
+            forwarding: self.forwarding,
+            stale_time_s: time.as_secs().min(0x00ff_ffff) as u32,
+        };
+        Some(families.map(entry).collect())
     }
 
     pub fn open(&self) -> Open {
@@ -53,6 +67,7 @@ impl Proposal<'_> {
                 extended_messages: true,
                 as4: Some(self.local_as),
                 restart,
+                long_lived: self.long_lived(),
                 role: self.role().map(Role::code),
                 strict_bfd: self.config.bfd.is_some_and(|bfd| bfd.strict.is_some()),
                 extended_next_hop: self.config.extended_next_hop
@@ -85,6 +100,10 @@ pub(crate) struct Negotiated {
     pub ids_out: Ids,
     /// The peer's graceful restart capability, when both have it.
     pub restart: Option<Restart>,
+    /// What the peer says of long-lived graceful restart where both have it (RFC 9494).
+    pub long_lived: Vec<LongLivedFamily>,
+    /// The peer knows long-lived stale routes, whether we do or not (RFC 9494 §4.3).
+    pub knows_stale: bool,
     /// What we are to the neighbour (RFC 9234).
     pub role: Option<Role>,
 }
@@ -158,7 +177,19 @@ pub(crate) fn negotiate(
         }
     }
     let extended = ours.extended_messages && capabilities.extended_messages;
+    // RFC 9494 §4.5: without graceful restart it was not said.
+    let their_long_lived = capabilities.long_lived.as_deref();
+    let their_long_lived = their_long_lived.filter(|_| capabilities.restart.is_some());
+    let our_long_lived = ours.long_lived.unwrap_or_default();
+    let both_have = |entry: &&LongLivedFamily| {
+        let mut ours = our_long_lived.iter();
+        families.contains(&entry.family) && ours.any(|own| own.family == entry.family)
+    };
+    let long_lived = their_long_lived.unwrap_or_default().iter();
+    let long_lived = long_lived.filter(both_have).copied().collect();
     Ok(Negotiated {
+        long_lived,
+        knows_stale: their_long_lived.is_some(),
         families,
         remote_id: theirs.id,
         remote_as: theirs.asn,
@@ -251,6 +282,47 @@ mod tests {
             let agreed = agreed.expect("agrees").extended_next_hop;
             assert_eq!(agreed, theirs && ours);
         }
+    }
+
+    /// Beside graceful restart only, and in families for which both have it (RFC 9494 §4.1, §4.5).
+    #[test]
+    fn long_lived() {
+        let entry = |family| LongLivedFamily {
+            family,
+            forwarding: true,
+            stale_time_s: 60,
+        };
+        let agreed = |change: fn(&mut Open, &mut PeerConfig)| {
+            let agreed = check(|open, config| {
+                open.capabilities.long_lived = Some(Family::ALL.map(entry).to_vec());
+                let stale_times = [(Family::Ipv6, Duration::from_secs(5))].into();
+                config.long_lived = Some(crate::LongLived {
+                    stale_times,
+                    limit: None,
+                });
+                change(open, config);
+            });
+            let agreed = agreed.expect("agrees");
+            (agreed.long_lived, agreed.knows_stale)
+        };
+        let both = vec![entry(Family::Ipv6)];
+        assert_eq!(agreed(|_, _| {}), (both, true));
+        assert_eq!(
+            agreed(|open, _| open.capabilities.restart = None),
+            (Vec::new(), false)
+        );
+        assert_eq!(
+            agreed(|open, _| open.capabilities.long_lived = None),
+            (Vec::new(), false)
+        );
+        // It knows such routes although we have none to tell.
+        let neither = (Vec::new(), true);
+        assert_eq!(agreed(|_, config| config.long_lived = None), neither);
+        assert_eq!(agreed(|_, config| config.graceful_restart = None), neither);
+        assert_eq!(
+            agreed(|_, config| config.families = vec![Family::Ipv4]),
+            neither
+        );
     }
 
     /// Who sends and who receives must fit (RFC 7911 §4).

@@ -1,5 +1,6 @@
 //! One peer: its configuration, its connections, its timers.
 
+use super::stale::{Retention, StaleFamily};
 use super::{Negotiated, Random};
 use crate::output::Chunk;
 use crate::{ConnId, Counters, Family, Now, PeerConfig, PeerState};
@@ -159,11 +160,10 @@ pub(crate) struct Peer {
     pub state: PeerState,
     pub since: Now,
     pub counters: Counters,
-    /// Families of which stale routes are kept, and until when.
-    pub stale_until: Option<Duration>,
-    pub stale: Vec<Family>,
+    /// Families of which stale routes are kept.
+    pub stale: Vec<StaleFamily>,
     /// How long its routes of which families are kept when this session is lost.
-    pub keeps: Option<(Duration, Vec<Family>)>,
+    pub keeps: Vec<Retention>,
     /// Families of which End-of-RIB is awaited in this session.
     pub awaiting: Vec<Family>,
     /// It has given us all it has, since we started.
@@ -192,9 +192,8 @@ impl Peer {
             error: String::new(),
             since: now,
             counters: Counters::default(),
-            stale_until: None,
             stale: Vec::new(),
-            keeps: None,
+            keeps: Vec::new(),
             awaiting: Vec::new(),
             synced: false,
             warned: [false; 2],
@@ -242,6 +241,10 @@ impl Peer {
             (self.config.lacks_export_policy && ebgp, "no-export-policy"),
             (self.warned.contains(&true), "max-prefixes-warning"),
             (self.discards, "max-prefixes"),
+            (
+                self.stale.iter().any(StaleFamily::is_long_lived),
+                "long-lived-stale",
+            ),
         ];
         let held = policies.into_iter().filter(|(holds, _)| *holds);
         held.map(|(_, name)| name).collect()
@@ -259,9 +262,14 @@ impl Peer {
             ]
         });
         connections
-            .chain([self.idle_until, self.connect_at, self.stale_until])
+            .chain([self.idle_until, self.connect_at, self.stale_deadline()])
             .flatten()
             .min()
+    }
+
+    /// When something is due about stale routes.
+    pub fn stale_deadline(&self) -> Option<Duration> {
+        self.stale.iter().filter_map(StaleFamily::deadline).min()
     }
 
     /// Waits before the next attempt, longer with each error.

@@ -64,6 +64,13 @@ fn change(old: &PeerConfig, new: &PeerConfig) -> Change {
             (Some(_), Some(new)) => Some(new),
             (old, _) => old,
         },
+        long_lived: match (&old.long_lived, &new.long_lived) {
+            (Some(was), Some(is)) if was.stale_times.keys().eq(is.stale_times.keys()) => {
+                new.long_lived.clone()
+            }
+            (old, _) => old.clone(),
+        },
+        long_lived_partial: new.long_lived_partial,
         authentication: match (&old.authentication, &new.authentication) {
             (Authentication::Md5(_), Authentication::Md5(_)) => new.authentication.clone(),
             _ => old.authentication.clone(),
@@ -364,7 +371,8 @@ impl Speaker {
             == (peer.config.next_hop, peer.config.own_next_hop)
             && old.export == peer.config.export
             && same_lacks
-            && old.add_path == peer.config.add_path;
+            && old.add_path == peer.config.add_path
+            && old.long_lived_partial == peer.config.long_lived_partial;
         if same && !asks(&peer.config.export) {
             return;
         }

@@ -326,6 +326,8 @@ impl Speaker {
     pub(super) fn reset(&mut self, peer: &mut Peer, text: &str, now: Now) {
         let why = Notification::with_text(cease::RESET, text);
         self.end_all(peer, Some(why), false, now);
+        // Of one that is away it takes what is kept, which may otherwise be there for days.
+        self.drop_stale(peer);
         peer.error = "Error: Administrative reset".to_owned();
         peer.idle_until = None;
         self.retry_later(peer, RECONNECT, now);
@@ -423,8 +425,8 @@ impl Speaker {
                 self.say(peer, conn, wire::keepalive(), now);
             }
         }
-        if due(peer.stale_until) {
-            self.drop_stale(peer);
+        if due(peer.stale_deadline()) {
+            self.stale_due(peer, now);
         }
         if due(peer.idle_until) {
             peer.idle_until = None;

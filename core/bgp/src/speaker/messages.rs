@@ -3,7 +3,7 @@
 use super::Speaker;
 use crate::filter::{Action, Filter, Interfaces};
 use crate::rib::decision::Origin;
-use crate::rib::export::Policy;
+use crate::rib::export::{Policy, TellStale};
 use crate::rib::table::Rejection;
 use crate::rib::{Importer, Joining};
 use crate::role::Receipt;
@@ -198,6 +198,8 @@ impl Speaker {
                 cluster: peer.config.rr_client.filter(|_| !agreed.ebgp),
                 router_id: agreed.remote_id,
                 address: peer.config.remote.ip(),
+                long_lived: peer.config.graceful_restart.is_some()
+                    && peer.config.long_lived.is_some(),
             },
         );
         self.mirror_up(peer);
@@ -238,6 +240,11 @@ impl Speaker {
             extended_next_hop: agreed.extended_next_hop,
             next_hop: peer.config.next_hop,
             role: agreed.role,
+            tell_stale: match (agreed.knows_stale, peer.config.long_lived_partial) {
+                (true, _) => TellStale::Marked,
+                (false, true) if !agreed.ebgp => TellStale::Depreferenced,
+                (false, _) => TellStale::Not,
+            },
             filter: export_filter(&peer.config, agreed.ebgp),
             interfaces: peer
                 .config

@@ -47,6 +47,10 @@ pub(crate) const NO_EXPORT: u32 = 0xffff_ff01;
 pub(crate) const NO_ADVERTISE: u32 = 0xffff_ff02;
 pub(crate) const NO_EXPORT_SUBCONFED: u32 = 0xffff_ff03;
 
+/// Communities of long-lived graceful restart (RFC 9494 §3.2, §3.3).
+pub(crate) const LLGR_STALE: u32 = 0xffff_0006;
+pub(crate) const NO_LLGR: u32 = 0xffff_0007;
+
 /// LOCAL_PREF where there is none.
 pub(crate) const DEFAULT_LOCAL_PREF: u32 = 100;
 
@@ -118,6 +122,11 @@ pub(crate) fn find(block: &[u8], wanted: u8) -> Option<&[u8]> {
     each(block).find(|a| a.kind == wanted).map(|a| a.value)
 }
 
+/// Whether a canonical block has this community (RFC 1997).
+pub(crate) fn has_community(block: &[u8], community: u32) -> bool {
+    find(block, kind::COMMUNITIES).is_some_and(|list| numbers(list).any(|c| c == community))
+}
+
 /// The segments of a well-formed four-octet AS_PATH: type and AS numbers.
 pub(crate) fn segments(mut path: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     std::iter::from_fn(move || {
@@ -158,6 +167,17 @@ pub(crate) fn occurrences(path: &[u8], asn: u32) -> usize {
         .count()
 }
 
+/// How far a route may go, by its communities (RFC 1997).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    #[default]
+    Anywhere,
+    /// NO_EXPORT, NO_EXPORT_SUBCONFED.
+    OwnAs,
+    /// NO_ADVERTISE.
+    Nobody,
+}
+
 /// What decision and export would otherwise read from the octets each time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -171,11 +191,15 @@ pub(crate) struct Record {
     pub origin: u8,
     /// ORIGINATOR_ID.
     pub originator: Option<Ipv4Addr>,
-    pub no_export: bool,
-    pub no_advertise: bool,
+    pub scope: Scope,
+    /// LLGR_STALE is there (RFC 9494 §3.2).
+    pub llgr_stale: bool,
     /// ONLY_TO_CUSTOMER is there (RFC 9234 §5).
     pub only_to_customer: bool,
 }
+
+// One for each attribute set: the sets of a full table are a hundred thousand.
+const _: () = assert!(size_of::<Record>() == 24);
 
 impl Record {
     /// Reads a canonical block.
@@ -203,8 +227,14 @@ impl Record {
                 kind::ONLY_TO_CUSTOMER => record.only_to_customer = true,
                 kind::COMMUNITIES => {
                     for community in numbers(value) {
-                        record.no_export |= matches!(community, NO_EXPORT | NO_EXPORT_SUBCONFED);
-                        record.no_advertise |= community == NO_ADVERTISE;
+                        match community {
+                            NO_EXPORT | NO_EXPORT_SUBCONFED => {
+                                record.scope = record.scope.max(Scope::OwnAs);
+                            }
+                            NO_ADVERTISE => record.scope = Scope::Nobody,
+                            LLGR_STALE => record.llgr_stale = true,
+                            _ => {}
+                        }
                     }
                 }
                 _ => {}
@@ -265,8 +295,8 @@ mod tests {
             cluster_length: 2,
             origin: 0,
             originator: Some(Ipv4Addr::new(10, 0, 0, 7)),
-            no_export: true,
-            no_advertise: false,
+            scope: Scope::OwnAs,
+            llgr_stale: false,
             only_to_customer: false,
         };
         assert_eq!(record, expected);
@@ -275,6 +305,24 @@ mod tests {
             "65001 4200000000 {7 8}"
         );
         assert_eq!(occurrences(&path, 8), 1);
+    }
+
+    #[test]
+    fn communities_that_mean_something() {
+        let read = |list: &[u32]| {
+            let mut block = Vec::new();
+            let value: Vec<u8> = list.iter().flat_map(|c| c.to_be_bytes()).collect();
+            put(&mut block, 0xc0, kind::COMMUNITIES, &value);
+            assert!(list.iter().all(|c| has_community(&block, *c)));
+            assert!(!has_community(&block, 1), "the control");
+            let record = Record::read(&block);
+            (record.scope, record.llgr_stale)
+        };
+        assert_eq!(read(&[7]), (Scope::Anywhere, false));
+        assert_eq!(read(&[NO_EXPORT_SUBCONFED]), (Scope::OwnAs, false));
+        assert_eq!(read(&[NO_ADVERTISE, NO_EXPORT]), (Scope::Nobody, false));
+        assert_eq!(read(&[7, LLGR_STALE]), (Scope::Anywhere, true));
+        assert_eq!(read(&[NO_LLGR]), (Scope::Anywhere, false));
     }
 
     #[test]

@@ -34,6 +34,16 @@ pub(crate) struct Restart {
     pub families: Vec<(Family, bool)>,
 }
 
+/// What a speaker says of long-lived graceful restart in one family (RFC 9494 §3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LongLivedFamily {
+    pub family: Family,
+    /// F bit: forwarding went on.
+    pub forwarding: bool,
+    /// How long stale routes are to be kept after the restart time, in seconds; 24 bits.
+    pub stale_time_s: u32,
+}
+
 /// What a speaker says of add-path in one family (RFC 7911 §4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AddPathMode {
@@ -54,6 +64,8 @@ pub(crate) struct Capabilities {
     pub extended_messages: bool,
     pub as4: Option<u32>,
     pub restart: Option<Restart>,
+    /// Without `restart` it means nothing (RFC 9494 §4.5).
+    pub long_lived: Option<Vec<LongLivedFamily>>,
     /// RFC 9234 §4.1; [`NO_ROLE`] for several that differ.
     pub role: Option<u8>,
     /// BFD strict mode (draft-ietf-idr-bgp-bfd-strict-mode).
@@ -179,6 +191,14 @@ impl Capabilities {
         if self.enhanced_refresh {
             out.extend_from_slice(&[70, 0]);
         }
+        if let Some(families) = &self.long_lived {
+            out.extend_from_slice(&[71, 7 * families.len() as u8]);
+            for entry in families {
+                out.extend_from_slice(&afi(entry.family).to_be_bytes());
+                out.extend_from_slice(&[1, if entry.forwarding { 0x80 } else { 0 }]);
+                out.extend_from_slice(&entry.stale_time_s.to_be_bytes()[1..]);
+            }
+        }
         if self.strict_bfd {
             out.extend_from_slice(&[74, 0]);
         }
@@ -228,6 +248,7 @@ impl Capabilities {
             }
             69 => self.add_path = add_path(value).ok_or_else(malformed)?,
             70 => self.enhanced_refresh = true,
+            71 => self.long_lived = Some(long_lived(value).ok_or_else(malformed)?),
             74 => self.strict_bfd = true,
             // RFC 5492 §3: a capability that is not known is ignored.
             _ => {}
@@ -257,6 +278,23 @@ fn restart(value: &[u8]) -> Option<Restart> {
         time_s: head & 0x0fff,
         families,
     })
+}
+
+/// Of several entries for a family the first counts.
+fn long_lived(value: &[u8]) -> Option<Vec<LongLivedFamily>> {
+    let (entries, rest) = value.as_chunks::<7>();
+    let mut list: Vec<LongLivedFamily> = Vec::new();
+    for [a, b, safi, flags, time @ ..] in entries {
+        let known = family(u16::from_be_bytes([*a, *b]), *safi);
+        if let Some(family) = known.filter(|f| list.iter().all(|entry| entry.family != *f)) {
+            list.push(LongLivedFamily {
+                family,
+                forwarding: flags & 0x80 != 0,
+                stale_time_s: u32::from_be_bytes([0, time[0], time[1], time[2]]),
+            });
+        }
+    }
+    rest.is_empty().then_some(list)
 }
 
 /// RFC 7911 §4: an entry with another mode is ignored; of several for a family the first counts.
@@ -344,6 +382,18 @@ mod tests {
                     time_s: 120,
                     families: vec![(Family::Ipv4, true), (Family::Ipv6, false)],
                 }),
+                long_lived: Some(vec![
+                    LongLivedFamily {
+                        family: Family::Ipv4,
+                        forwarding: true,
+                        stale_time_s: 0x00ff_ffff,
+                    },
+                    LongLivedFamily {
+                        family: Family::Ipv6,
+                        forwarding: false,
+                        stale_time_s: 0,
+                    },
+                ]),
                 extended_next_hop: true,
                 add_path: vec![
                     (
@@ -389,6 +439,23 @@ mod tests {
         let value = [0, 1, 1, 4, 0, 2, 1, 3, 0, 2, 1, 1, 0, 9, 9, 1];
         assert_eq!(add_path(&value), Some(vec![(Family::Ipv6, both)]));
         assert_eq!(add_path(&value[..6]), None);
+    }
+
+    #[test]
+    fn long_lived_families() {
+        // The other flags and families that are not known are passed over; the second entry of a
+        // family too.
+        let value = [
+            0, 2, 1, 0xff, 1, 2, 3, 0, 9, 9, 0, 0, 0, 1, 0, 2, 1, 0, 0, 0, 1,
+        ];
+        let expected = LongLivedFamily {
+            family: Family::Ipv6,
+            forwarding: true,
+            stale_time_s: 0x01_0203,
+        };
+        assert_eq!(long_lived(&value), Some(vec![expected]));
+        assert_eq!(long_lived(&[]), Some(vec![]));
+        assert_eq!(long_lived(&value[..8]), None);
     }
 
     #[test]
