@@ -112,6 +112,11 @@ struct NeighborEntry {
     /// Seconds; 0 turns it off.
     graceful_restart: Option<u16>,
     stale_time: Option<u16>,
+    long_lived: Option<session::LongLivedEntry>,
+    /// Seconds.
+    long_lived_limit: Option<u32>,
+    #[serde(default)]
+    long_lived_partial: bool,
     bfd: Option<BfdEntry>,
     max_prefixes: Option<u32>,
     /// Per cent.
@@ -295,6 +300,7 @@ impl ConfigFile {
             peer.families = families.iter().map(|name| name.family()).collect();
         }
         entry.session(&what, &mut peer)?;
+        entry.long_lived(&what, local_as, &mut peer)?;
         entry.roles(&what, local_as, &mut peer)?;
         if self.require_policy && local_as != entry.remote_as {
             peer.lacks_import_policy = entry.import.is_none();

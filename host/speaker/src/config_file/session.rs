@@ -3,12 +3,14 @@
 use super::{NeighborEntry, seconds};
 use anyhow::{Result, bail, ensure};
 use bgp::{
-    Authentication, AuthenticationRefusal, Config, GracefulRestart, LimitAction, PeerConfig, Role,
-    Secret,
+    Authentication, AuthenticationRefusal, Config, Family, GracefulRestart, LimitAction, LongLived,
+    PeerConfig, Role, Secret,
 };
 use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 /// A password as it stands in the file; it is not shown.
 #[derive(Clone)]
@@ -62,6 +64,19 @@ pub(super) enum LimitName {
     End,
     Restart,
     Discard,
+}
+
+/// Long-lived stale times (RFC 9494 §3.1), in seconds. It is on for the families that are named.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LongLivedEntry {
+    ipv4: Option<u32>,
+    ipv6: Option<u32>,
+}
+
+impl LongLivedEntry {
+    /// The time is 24 bits long.
+    const MOST: u32 = 0x00ff_ffff;
 }
 
 impl NeighborEntry {
@@ -167,6 +182,51 @@ impl NeighborEntry {
         if let (Some(time), Some(restart)) = (self.stale_time, &mut peer.graceful_restart) {
             restart.stale_time = seconds(time);
         }
+        Ok(())
+    }
+
+    /// Long-lived graceful restart (RFC 9494). `local_as` is our AS on this session.
+    pub(super) fn long_lived(
+        &self,
+        what: &str,
+        local_as: u32,
+        peer: &mut PeerConfig,
+    ) -> Result<()> {
+        ensure!(
+            self.long_lived.is_some() || self.long_lived_limit.is_none(),
+            "{what}: long_lived_limit needs long_lived"
+        );
+        ensure!(
+            !self.long_lived_partial || local_as == self.remote_as,
+            "{what}: long_lived_partial is for neighbors in our own AS {local_as}"
+        );
+        peer.long_lived_partial = self.long_lived_partial;
+        let Some(entry) = &self.long_lived else {
+            return Ok(());
+        };
+        ensure!(
+            peer.graceful_restart.is_some(),
+            "{what}: long_lived needs graceful_restart"
+        );
+        let mut stale_times = BTreeMap::new();
+        for (family, time) in [(Family::Ipv4, entry.ipv4), (Family::Ipv6, entry.ipv6)] {
+            let Some(time) = time else { continue };
+            ensure!(
+                peer.families.contains(&family),
+                "{what}: long_lived: {family} is not among its families"
+            );
+            ensure!(
+                time <= LongLivedEntry::MOST,
+                "{what}: long_lived: {family} is at most {} (seconds)",
+                LongLivedEntry::MOST
+            );
+            stale_times.insert(family, Duration::from_secs(u64::from(time)));
+        }
+        let limit = self.long_lived_limit.map(u64::from);
+        peer.long_lived = Some(LongLived {
+            stale_times,
+            limit: limit.map(Duration::from_secs),
+        });
         Ok(())
     }
 
@@ -298,6 +358,26 @@ mod tests {
             p.error_wait = (Duration::from_secs(1), Duration::from_secs(20));
         });
         check("graceful_restart = 0", |p| p.graceful_restart = None);
+        check("long_lived = { ipv4 = 3600, ipv6 = 0 }", |p| {
+            let hour = Duration::from_secs(3600);
+            p.long_lived = Some(LongLived {
+                stale_times: [(Family::Ipv4, hour), (Family::Ipv6, Duration::ZERO)].into(),
+                limit: None,
+            });
+        });
+        check("local_as = 1\nlong_lived_partial = true", |p| {
+            (p.local_as, p.long_lived_partial) = (Some(1.into()), true);
+        });
+        check(
+            "long_lived = { ipv6 = 16777215 }\nlong_lived_limit = 86400",
+            |p| {
+                let most = Duration::from_secs(0x00ff_ffff);
+                p.long_lived = Some(LongLived {
+                    stale_times: [(Family::Ipv6, most)].into(),
+                    limit: Some(Duration::from_secs(86_400)),
+                });
+            },
+        );
         check("local_as = 7", |p| p.local_as = Some(7.into()));
         check("source = \"10.0.0.9\"", |p| {
             p.source = Some([10, 0, 0, 9].into());
@@ -347,6 +427,18 @@ mod tests {
         refused("ttl_security = 1\nttl = 3", "either");
         refused("connect_retry = 0", "must not be 0");
         refused("graceful_restart = 5000", "4095");
+        refused("long_lived = { ipv4 = 16777216 }", "at most 16777215");
+        refused("long_lived = { ipv8 = 1 }", "ipv8");
+        refused(
+            "long_lived = { ipv4 = 1 }\ngraceful_restart = 0",
+            "needs graceful_restart",
+        );
+        refused(
+            "long_lived = { ipv4 = 1 }\nfamilies = [\"ipv6\"]",
+            "not among its families",
+        );
+        refused("long_lived_limit = 9", "needs long_lived");
+        refused("long_lived_partial = true", "our own AS 64512");
     }
 
     #[test]

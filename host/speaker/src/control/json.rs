@@ -75,6 +75,7 @@ fn path(path: &PathInfo) -> Value {
         "originator_id": path.originator_id.map(|id| id.to_string()),
         "cluster_list": path.cluster_list.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "stale": path.stale,
+        "long_lived_stale": path.long_lived_stale,
     })
 }
 
@@ -99,6 +100,7 @@ mod tests {
             originator_id: None,
             cluster_list: Vec::new(),
             stale: false,
+            long_lived_stale: false,
             path_id: None,
             standing,
             rule: None,

@@ -127,7 +127,11 @@ pub(super) fn explanation(explained: &Explanation) -> String {
         if !path.communities.is_empty() {
             let _ = write!(out, ", communities [{}]", path.communities.join(" "));
         }
-        out += if path.stale { ", stale\n" } else { "\n" };
+        out += match (path.long_lived_stale, path.stale) {
+            (true, _) => ", long-lived stale\n",
+            (false, true) => ", stale\n",
+            (false, false) => "\n",
+        };
     }
     out
 }

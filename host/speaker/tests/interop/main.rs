@@ -15,6 +15,7 @@ mod frr;
 mod gobgp;
 mod guarded;
 mod lab;
+mod long_lived;
 mod md5;
 mod mrt;
 mod next_hop;
@@ -77,6 +78,7 @@ const SUITES: &[&[Case]] = &[
     next_hop::CASES,
     md5::CASES,
     restart::CASES,
+    long_lived::CASES,
     mrt::CASES,
     bmp::CASES,
 ];
