@@ -432,6 +432,59 @@ fn when_it_ends_before_all_came_again_nothing_more_is_kept() {
     }
 }
 
+/// Without End-of-RIB the peer counts as synchronized after `stale_time`.
+#[test]
+fn a_peer_that_never_ends_is_not_waited_for_longer() {
+    const OTHER: &[u8] = &[24, 10, 1, 3];
+    let config = script::config(AS, |peer| {
+        wanted(peer);
+        let restart = peer.graceful_restart.as_mut().expect("on");
+        restart.stale_time = Duration::from_secs(3);
+    });
+    let minute = vec![restart(2), long_lived(&[(1, true, 60)])];
+    let mut script = up_with(config, &minute);
+    script.receive(&announce(&[], OTHER));
+    lose(&mut script);
+    script.wait(5);
+    back(&mut script, &minute);
+    script.receive(&announce(&[], NET));
+    script.wait_alive(2);
+    assert_eq!(look_at(&script, "10.1.3.0/24"), LONG_LIVED);
+    script.wait_alive(2);
+    assert_eq!(look_at(&script, "10.1.3.0/24"), "");
+    // A new time begins: 9 s are over, and the old one ends after 62.
+    lose(&mut script);
+    script.wait(60);
+    assert_eq!(look(&script), LONG_LIVED);
+    script.wait(3);
+    assert_eq!(look(&script), "");
+}
+
+#[test]
+fn several_paths_of_a_prefix() {
+    let config = script::config(AS, |peer| {
+        wanted(peer);
+        peer.add_path.receive = true;
+    });
+    let mut list = two_and_ten();
+    list.push(vec![69, 4, 0, 1, 1, 2]);
+    let list: Vec<&[u8]> = list.iter().map(Vec::as_slice).collect();
+    let mut script = Script::up(config, &open(AS, 90, &list));
+    for id in 1..=3 {
+        let communities: &[u32] = if id == 1 { &[0xffff_0007] } else { &[] };
+        script.receive(&announce(communities, &[0, 0, 0, id, 24, 10, 1, 2]));
+    }
+    assert_eq!(look(&script), "best; path-id; path-id");
+    lose(&mut script);
+    script.wait(3);
+    assert_eq!(
+        look(&script),
+        format!("{LONG_LIVED}; path-id, stale, long-lived")
+    );
+    script.wait(10);
+    assert_eq!(look(&script), "");
+}
+
 /// RFC 4724 §4.2 deletes at the second restart what was stale before it; RFC 9494 §4.2 does not.
 #[test]
 fn a_second_loss_within_the_restart_time() {

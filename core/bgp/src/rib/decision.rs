@@ -154,8 +154,9 @@ pub(crate) fn decide(candidates: &[Candidate<'_>]) -> Vec<Option<Reason>> {
     // The first step is about what is hardly ever there.
     let is_stale = |c: &Candidate<'_>| c.origin.is_long_lived_stale(c.record);
     let skipped = usize::from(!candidates.iter().any(is_stale));
-    for step in STEPS.into_iter().skip(skipped) {
-        let alive: Vec<usize> = (0..lost.len()).filter(|i| lost[*i].is_none()).collect();
+    let mut alive: Vec<usize> = (0..lost.len()).collect();
+    for step in &STEPS[skipped..] {
+        let step = *step;
         if alive.len() < 2 {
             break;
         }
@@ -185,6 +186,7 @@ pub(crate) fn decide(candidates: &[Candidate<'_>]) -> Vec<Option<Reason>> {
                 lost[*i] = Some(step);
             }
         }
+        alive.retain(|i| lost[*i].is_none());
     }
     // Peers differ in address, their paths in identifier, so one is left; were two equal, the first would be taken.
     let mut found = false;
