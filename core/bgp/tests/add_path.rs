@@ -152,6 +152,71 @@ fn an_export_filter_is_for_each_path() {
     assert_eq!(told(&mut world, 3, prefix).len(), 2);
 }
 
+/// A changed export policy tells the paths that are different by it, as without add-path.
+#[test]
+fn a_changed_policy_tells_what_differs() {
+    let mut world = reflector(3, &[3]);
+    let prefixes: Vec<String> = (0..50).map(|n| format!("10.200.{n}.0/24")).collect();
+    for node in [1, 2] {
+        let mut config = world.speaker(node).config().clone();
+        for prefix in &prefixes {
+            config.origins.insert(net(prefix), Origin::default());
+        }
+        world.configure(node, config);
+    }
+    world.seconds(5);
+    assert_eq!(world.status(3, 0).received, 100);
+    let one = bgp::PrefixMatch::exact(net(&prefixes[7]));
+    let rule = |action, operations| Filter {
+        rules: vec![bgp::Rule {
+            operations,
+            ..bgp::Rule::of_prefix(one, action)
+        }],
+        otherwise: bgp::Action::Accept,
+    };
+    let tag = bgp::Operation::AddCommunity("64512:7".parse().expect("a community"));
+    let nowhere = bgp::PrefixMatch::exact(net("11.0.0.0/8"));
+    let idle = Filter {
+        rules: vec![bgp::Rule::of_prefix(nowhere, bgp::Action::Reject)],
+        otherwise: bgp::Action::Accept,
+    };
+    // What is tagged is one UPDATE for each of the two sources; a withdrawal too, as each source is left out of its own.
+    let steps = [
+        (idle.clone(), 0, 100),
+        (rule(bgp::Action::Accept, vec![tag]), 2, 100),
+        (idle, 2, 100),
+        (rule(bgp::Action::Reject, Vec::new()), 2, 98),
+        (Filter::accept_all(), 2, 100),
+    ];
+    for (step, (filter, expected, held)) in steps.into_iter().enumerate() {
+        let before = world.status(3, 0).counters;
+        let mut config = world.speaker(0).config().clone();
+        config.peers[2].export = filter;
+        world.configure(0, config);
+        world.seconds(1);
+        let after = world.status(3, 0).counters;
+        assert_eq!(
+            after.updates_in - before.updates_in,
+            expected,
+            "step {step}"
+        );
+        assert_eq!(world.status(3, 0).received, held, "step {step}");
+        assert_eq!(told(&mut world, 3, &prefixes[8]).len(), 2);
+    }
+    // Another limit takes back or adds what it concerns alone.
+    for (limit, expected, held) in [(Some(1), 1, 50), (Some(1), 0, 50), (None, 1, 100)] {
+        let before = world.status(3, 0).counters;
+        let mut config = world.speaker(0).config().clone();
+        config.peers[2].add_path.limit = limit;
+        world.configure(0, config);
+        world.seconds(1);
+        let after = world.status(3, 0).counters;
+        assert_eq!(after.updates_in - before.updates_in, expected, "{limit:?}");
+        assert_eq!(world.status(3, 0).received, held, "{limit:?}");
+    }
+    assert_eq!(world.status(0, 3).counters.established, 1, "no flap");
+}
+
 #[test]
 fn a_lost_session_takes_all_its_paths_along() {
     let mut world = reflector(3, &[3]);

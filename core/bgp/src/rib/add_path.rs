@@ -5,6 +5,7 @@
 //! The identifier that we give a path is 1 + its number in the table: the same as long as the
 //! path is there, however its attributes change.
 
+use super::difference::{Change, Difference};
 use super::encode::{Encoder, Item, admit};
 use super::ranking::keep_best;
 use super::table::{Path, Table};
@@ -131,8 +132,14 @@ impl<K: Key> Several<K> {
 }
 
 impl<K: Key> Encoder<'_, K> {
-    /// Takes a net as it is now, with all its paths.
-    pub fn add_several(&mut self, net: u32, announced: &mut Announced) {
+    /// Takes a net as it is now, with all its paths. `difference` is there when what was told was
+    /// told under another policy.
+    pub fn add_several(
+        &mut self,
+        net: u32,
+        announced: &mut Announced,
+        mut difference: Option<&mut Difference<'_>>,
+    ) {
         let table = self.table;
         let key = table.key(net);
         let mut several = std::mem::replace(&mut self.several, Several::new());
@@ -161,7 +168,14 @@ impl<K: Key> Encoder<'_, K> {
             announced.put(net, entry);
             if let Some(told) = several.told.iter().position(|told| told.path == at) {
                 let told = several.told.swap_remove(told);
-                if told.stamp == stamp {
+                let mut stands = || match &mut difference {
+                    None => true,
+                    Some(old) => {
+                        let change = old.of(self.policy, Some(*rule), self.sight, path, key);
+                        change == Change::None
+                    }
+                };
+                if told.stamp == stamp && stands() {
                     continue;
                 }
                 // It is the source of what stands under the number now, and is not told that.

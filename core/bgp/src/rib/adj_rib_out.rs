@@ -140,7 +140,9 @@ impl AdjRibOut {
             Told::Nothing | Told::Under(_) | Told::Unknown => head,
         };
         if let (Some(announced), Some(limit)) = (&mut left.announced, policy.add_paths) {
-            announced.forget_contents();
+            if !matches!(told, Told::Under(_)) {
+                announced.forget_contents();
+            }
             announced.set_limit(limit);
         }
         let place = (left.cursor, unsure_until);
@@ -410,7 +412,7 @@ impl Subgroup {
             };
             let is_live = table.is_live(self.cursor, entry.net);
             if is_live && let Some(announced) = &mut self.announced {
-                encoder.add_several(entry.net, announced);
+                encoder.add_several(entry.net, announced, None);
                 taken += 1;
             } else if entry.best_changed && is_live {
                 let unsure = self.cursor < self.unsure_until;
@@ -450,8 +452,13 @@ impl Subgroup {
         let mut encoder = Encoder::new(sight, table, policy, &self.members);
         let end = table.size().min(dump.next as usize + SLICE) as u32;
         match (&dump.told, &mut self.announced) {
-            (_, Some(announced)) => {
-                (dump.next..end).for_each(|net| encoder.add_several(net, announced));
+            (Told::Under(old), Some(announced)) => {
+                let mut difference = Difference::new(old);
+                (dump.next..end)
+                    .for_each(|net| encoder.add_several(net, announced, Some(&mut difference)));
+            }
+            (Told::Nothing | Told::Same | Told::Unknown, Some(announced)) => {
+                (dump.next..end).for_each(|net| encoder.add_several(net, announced, None));
             }
             (Told::Nothing | Told::Same, None) => {
                 (dump.next..end).for_each(|net| encoder.add(net, Before::Nothing));
