@@ -120,6 +120,13 @@ pub struct NextHop {
     pub link_local: Option<Ipv6Addr>,
 }
 
+impl NextHop {
+    /// True when this is one of its addresses.
+    pub(crate) fn is_at(&self, address: IpAddr) -> bool {
+        self.address == address || self.link_local.is_some_and(|own| own == address)
+    }
+}
+
 /// Bytes to be written, shared by all connections that send the same.
 #[derive(Clone, Debug)]
 pub struct Chunk {

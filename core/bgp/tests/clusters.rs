@@ -86,3 +86,68 @@ fn a_ring_of_reflectors() {
     assert_eq!(world.holders(0, PREFIX), [name(3)]);
     assert!(world.best(1, PREFIX).is_none() && looped(&mut world) > 0);
 }
+
+/// What is held is judged anew when we begin or end to reflect in a cluster: no peer sends it again.
+#[test]
+fn a_change_of_our_clusters() {
+    let prefixes = ["10.200.0.0/26", "10.200.1.0/26"];
+    // 1 is a reflector of cluster 2, of which 2 is a client; 3 is a client of ours.
+    let mut configs: Vec<_> = (0..4).map(|n| config(n, AS)).collect();
+    for (a, b, of_a) in [(0, 1, None), (1, 2, Some(2)), (0, 3, Some(1))] {
+        let mut down = peer(a, b, AS);
+        down.rr_client = of_a.map(cluster);
+        configs[a].peers.push(down);
+        configs[b].peers.push(peer(b, a, AS));
+    }
+    for prefix in prefixes {
+        configs[2].origins.insert(net(prefix), Origin::default());
+    }
+    let reject = |prefix: &str| {
+        bgp::Rule::of_prefix(bgp::PrefixMatch::exact(net(prefix)), bgp::Action::Reject)
+    };
+    configs[0].peers[0].import = Filter {
+        rules: vec![reject(prefixes[1])],
+        otherwise: bgp::Action::Accept,
+    };
+    let mut world = World::new(configs, 1);
+    world.seconds(5);
+    let check = |world: &mut World, expected: [Option<&'static str>; 2]| {
+        world.seconds(1);
+        for (prefix, lost) in prefixes.iter().zip(expected) {
+            let path = world.speaker(0).explain(net(prefix)).paths.remove(0);
+            let standing = lost.map_or(PathStanding::Best, PathStanding::Lost);
+            assert_eq!(path.standing, standing, "{prefix}");
+            let told = world.best(3, prefix).is_some();
+            assert_eq!(told, lost.is_none(), "what the client was told of {prefix}");
+        }
+        let status = world.status(0, 1);
+        let rejected = expected.iter().flatten().count();
+        assert_eq!(status.rejected as usize, rejected);
+        assert_eq!(
+            (status.counters.established, status.counters.updates_in),
+            (1, 3)
+        );
+        world.check_reports();
+    };
+    check(&mut world, [None, Some("import-filter")]);
+    let mut own = world.speaker(0).config().clone();
+    let mut template = peer(0, 9, AS);
+    template.rr_client = Some(cluster(2));
+    own.ranges.push(bgp::RangeConfig {
+        prefix: net("192.0.2.0/24"),
+        template,
+        limit: 1,
+    });
+    world.configure(0, own.clone());
+    check(&mut world, [Some("cluster-list-loop"); 2]);
+    own.peers[0].import = Filter::accept_all();
+    world.configure(0, own.clone());
+    check(&mut world, [Some("cluster-list-loop"); 2]);
+    own.ranges.clear();
+    own.peers[0].import = Filter {
+        rules: vec![reject(prefixes[0])],
+        otherwise: bgp::Action::Accept,
+    };
+    world.configure(0, own);
+    check(&mut world, [Some("import-filter"), None]);
+}

@@ -3,6 +3,7 @@
 use super::LOCAL;
 use super::adj_rib_out::{AdjRibOut, Joining};
 use super::attributes::{Attributes, NextHops};
+use super::clusters::Ours;
 use super::decision::Origin;
 use super::export::Policy;
 use super::judge::Importer;
@@ -344,6 +345,37 @@ impl<K: Key> FamilyRib<K> {
             }
         }
         marker.end(&mut shared);
+        self.held[usize::from(peer)].count(counted);
+    }
+
+    /// Finds loops through our clusters anew in what a peer gave us.
+    pub fn judge_clusters(
+        &mut self,
+        peer: u16,
+        ours: &Ours<'_>,
+        import: &mut Importer<'_>,
+        context: &mut Context<'_>,
+    ) {
+        let mut counted = Counted::default();
+        let mut shared = context.shared();
+        for (net, at) in self.paths_of(peer) {
+            let rejection = self.table.path(at).rejection;
+            let mut said = self.table.said(at);
+            let block = shared.attributes.octets(said.attributes);
+            let hop = shared.next_hops.get(said.next_hop);
+            let Some(verdict) = ours.verdict(rejection, block, hop) else {
+                continue;
+            };
+            said.rejection = verdict;
+            let mut judged = (said, None);
+            if verdict.is_none() {
+                let key = self.table.key(net);
+                let applied = import.apply(said, || key.to_net(), &mut shared);
+                let (said, received) = import.limit(said, applied, family_of(key), false);
+                judged = (said.if_reachable(&shared), received);
+            }
+            self.table.judge(net, at, judged, &mut shared, &mut counted);
+        }
         self.held[usize::from(peer)].count(counted);
     }
 

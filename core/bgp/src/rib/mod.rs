@@ -3,6 +3,7 @@
 mod add_path;
 mod adj_rib_out;
 mod attributes;
+mod clusters;
 pub(crate) mod decision;
 mod difference;
 mod encode;
@@ -37,6 +38,7 @@ use export::Policy;
 use family::{Context, FamilyRib};
 use ipnet::IpNet;
 use outbox::Outbox;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use table::{Rejection, Sight};
@@ -212,6 +214,22 @@ impl Rib {
         let (mut context, ipv4, ipv6) = self.split();
         ipv4.refilter(peer, &mut import, &mut context);
         ipv6.refilter(peer, &mut import, &mut context);
+        import.end(&mut context.shared());
+    }
+
+    /// Our clusters have changed: finds loops anew in what is held. `local` is our end of the
+    /// session, where there is one.
+    pub fn judge_clusters(
+        &mut self,
+        peer: u16,
+        clusters: &BTreeSet<Ipv4Addr>,
+        local: Option<IpAddr>,
+        mut import: Importer<'_>,
+    ) {
+        let (mut context, ipv4, ipv6) = self.split();
+        let ours = clusters::Ours { clusters, local };
+        ipv4.judge_clusters(peer, &ours, &mut import, &mut context);
+        ipv6.judge_clusters(peer, &ours, &mut import, &mut context);
         import.end(&mut context.shared());
     }
 

@@ -45,6 +45,11 @@ impl Rejection {
         }
     }
 
+    /// It was found only after our clusters were looked for in the path.
+    pub fn yields(self) -> bool {
+        self.may_pass() || self == Rejection::OwnNextHop
+    }
+
     /// The stable name.
     pub fn name(self) -> &'static str {
         match self {

@@ -105,7 +105,9 @@ impl Speaker {
             .iter()
             .map(|p| (p.name.as_str().into(), p.clone()))
             .collect();
-        self.clusters = self.wanted_clusters();
+        let clusters = self.wanted_clusters();
+        let other_clusters = clusters != self.clusters;
+        self.clusters = clusters;
         let present: Vec<(Arc<str>, u16)> = self
             .by_name
             .iter()
@@ -141,10 +143,25 @@ impl Speaker {
                 (None, _) => self.remove_peer(number, cease::DECONFIGURED, now),
             }
         }
+        if other_clusters {
+            self.judge_clusters();
+        }
         for (name, config) in wanted {
             if !kept.contains(&name) {
                 self.add_peer(config, false, now);
             }
+        }
+    }
+
+    /// Finds loops through our clusters anew in what is held (RFC 4456 §8).
+    fn judge_clusters(&mut self) {
+        for peer in self.peers.iter().flatten() {
+            let connection = peer.established();
+            let local = connection.and_then(|c| Some(c.local?.ip().to_canonical()));
+            let import = importer(peer, self.is_external(peer), &self.interfaces);
+            let import = import.with_room(self.room(peer));
+            self.rib
+                .judge_clusters(peer.number, &self.clusters, local, import);
         }
     }
 

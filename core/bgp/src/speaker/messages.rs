@@ -300,13 +300,7 @@ impl Speaker {
         let local = peer.established()?.local?.ip().to_canonical();
         let mut reaches = update.reach.iter().flatten().peekable();
         reaches.peek()?;
-        let own_next_hop = reaches.any(|reach| {
-            let NextHop {
-                address,
-                link_local,
-            } = reach.next_hop;
-            address == local || link_local.is_some_and(|address| address == local)
-        });
+        let own_next_hop = reaches.any(|reach| reach.next_hop.is_at(local));
         let own_as = self.local_as(peer);
         for a in attribute::each(block) {
             match a.kind {
