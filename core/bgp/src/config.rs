@@ -26,6 +26,8 @@ pub struct Config {
     pub interfaces: BTreeMap<IpNet, Arc<str>>,
     /// Give [`crate::Output::Routes`]. Cannot be changed later.
     pub report_routes: bool,
+    /// Give [`crate::Output::NextHops`]. Cannot be changed later.
+    pub track_next_hops: bool,
     /// We were here a moment ago and forwarding went on: tells peers so (RFC 4724 §4.1, R bit),
     /// and holds back End-of-RIB until the peers have sent all they have. Read at start only.
     pub restarting: bool,
@@ -46,6 +48,7 @@ impl Config {
             origins: BTreeMap::new(),
             interfaces: BTreeMap::new(),
             report_routes: true,
+            track_next_hops: false,
             restarting: false,
             selection_deferral: Duration::from_secs(30),
         }

@@ -50,6 +50,11 @@ pub enum Output {
     },
     /// BFD is to watch exactly these paths from now on, and [`crate::Input::Path`] to say what it sees.
     WatchPaths(Vec<WatchedPath>),
+    /// These are the next hops in use from now on, in order: say with [`crate::Input::NextHop`] what
+    /// the routing table says of each, and again when that changes. Only if
+    /// [`crate::Config::track_next_hops`]. What was said of those that are not in it any more is
+    /// forgotten.
+    NextHops(Vec<IpAddr>),
     /// The chosen routes of some prefixes changed. Only if [`crate::Config::report_routes`].
     Routes(Vec<RouteChange>),
     /// A session came up, went down, or changed its state.

@@ -131,6 +131,7 @@ impl Script {
                 | Output::Routes(_)
                 | Output::Peer(_)
                 | Output::WatchPaths(_)
+                | Output::NextHops(_)
                 | Output::InSync => {}
             }
         }

@@ -132,3 +132,37 @@ fn with_add_path_unreachable_ones_are_taken_back() {
         tell(&mut world, 2, Some(0));
     }
 }
+
+/// The driver is asked about what paths go through, and only where that is wanted.
+#[test]
+fn those_in_use_are_asked_for() {
+    for tracked in [true, false] {
+        let mut configs = star(3);
+        configs[0].track_next_hops = tracked;
+        for client in [1, 2] {
+            configs[client]
+                .origins
+                .insert(net(PREFIX), Origin::default());
+        }
+        let mut world = World::new(configs, 1);
+        world.seconds(5);
+        if !tracked {
+            assert!(world.nodes[0].next_hops.is_empty(), "the control");
+            continue;
+        }
+        assert_eq!(world.nodes[0].next_hops, [addr(1), addr(2)]);
+        tell(&mut world, 1, None);
+        check(&mut world, Some(2), &["next-hop-unreachable"]);
+        let mut config = world.speaker(1).config().clone();
+        let origins = std::mem::take(&mut config.origins);
+        world.configure(1, config.clone());
+        world.seconds(1);
+        assert_eq!(world.nodes[0].next_hops, [addr(2)]);
+        // Back again, it is asked for again, and counts until there is an answer.
+        config.origins = origins;
+        world.configure(1, config);
+        world.seconds(1);
+        assert_eq!(world.nodes[0].next_hops, [addr(1), addr(2)]);
+        check(&mut world, Some(1), &["router-id"]);
+    }
+}

@@ -3,6 +3,7 @@
 //! [`crate::Kernel`] is for the few hundred objects of a node; this is for a routing table. Messages are written as octets,
 //! nothing is allocated for a route. Source: rtnetlink(7).
 
+mod lookup;
 mod monitor;
 
 use std::io;
@@ -11,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
+pub use lookup::Way;
 pub use monitor::{Drift, RouteMonitor};
 
 use crate::message::{HEADER, Message, attribute, messages};
@@ -33,8 +35,9 @@ const EXCL: u16 = 0x200;
 const CREATE: u16 = 0x400;
 /// struct rtmsg.
 const RTMSG: usize = 12;
-const FIB_MATCH: u32 = 0x2000;
 const UNICAST: u8 = 1;
+/// RTNH_F_DEAD and RTNH_F_LINKDOWN, of a hop or, where there is one, of its route.
+const DEAD: u8 = 1 | 16;
 /// RT_SCOPE_NOWHERE: a removal of any scope.
 const ANY_SCOPE: u8 = 255;
 const RTA_DST: u16 = 1;
@@ -59,6 +62,15 @@ pub struct Owner {
     pub protocol: u8,
     /// Routes to one destination differ by it; the lowest is used.
     pub metric: u32,
+}
+
+impl Owner {
+    /// For who changes no routes: no route is this one's.
+    pub const NOBODY: Owner = Owner {
+        table: 0,
+        protocol: 0,
+        metric: 0,
+    };
 }
 
 /// One way to a destination.
@@ -230,24 +242,12 @@ impl RouteWriter {
     pub fn routes(&mut self) -> io::Result<Vec<(IpNet, Vec<Hop>)>> {
         let mut found = Vec::new();
         for any in [
-            IpNet::from(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-            IpNet::from(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         ] {
-            let all = IpNet::new(any.addr(), 0).expect("zero is a length of both");
             let owner = self.owner;
-            let header = RouteHeader {
-                prefix: all,
-                owner,
-                scope: 0,
-                route_type: 0,
-                flags: 0,
-            };
-            self.ask(GET_ROUTE, DUMP, |out| {
-                header.write(out);
-                put(out, RTA_TABLE, &owner.table.to_ne_bytes());
-            })?;
-            self.answers(|reply| {
-                if let Some(route) = Found::read(reply).filter(|route| route.is_of(owner)) {
+            self.dump(any, owner.protocol, |route| {
+                if route.is_of(owner) {
                     found.push((route.prefix, route.hops));
                 }
             })?;
@@ -255,59 +255,32 @@ impl RouteWriter {
         Ok(found)
     }
 
-    /// How the kernel reaches an address: the hops of the route that it would take, where those of this owner do not
-    /// count. `None`: not at all, or only by what routes of this owner say, or the address is the machine's own.
-    ///
-    /// # Errors
-    /// The socket's.
-    pub fn resolve(&mut self, address: IpAddr) -> io::Result<Option<Vec<Hop>>> {
-        let owner = Owner {
-            table: 0,
-            protocol: 0,
-            metric: 0,
+    /// The routes of the owner's table in the family of an address, of one protocol or, with 0, of all.
+    fn dump(&mut self, of: IpAddr, protocol: u8, mut each: impl FnMut(Found)) -> io::Result<()> {
+        let any = match of {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
-        let prefix = IpNet::from(address);
+        let owner = Owner {
+            protocol,
+            ..self.owner
+        };
         let header = RouteHeader {
-            prefix,
+            prefix: IpNet::new(any, 0).expect("zero is a length of both"),
             owner,
             scope: 0,
             route_type: 0,
-            flags: FIB_MATCH,
+            flags: 0,
         };
-        self.ask(GET_ROUTE, ACK, |out| {
+        self.ask(GET_ROUTE, DUMP, |out| {
             header.write(out);
-            put_address(out, RTA_DST, address);
+            put(out, RTA_TABLE, &owner.table.to_ne_bytes());
         })?;
-        let mut found = None;
-        let answered = self.answers(|reply| found = found.take().or(Found::read(reply)));
-        match answered {
-            // Unreachable of one kind or another: ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL.
-            Err(error)
-                if [
-                    libc::ENETUNREACH,
-                    libc::EHOSTUNREACH,
-                    libc::EACCES,
-                    libc::EINVAL,
-                ]
-                .map(Some)
-                .contains(&error.raw_os_error()) =>
-            {
-                return Ok(None);
+        self.answers(|reply| {
+            if let Some(route) = Found::read(reply) {
+                each(route);
             }
-            answered => answered?,
-        }
-        // A peer's route to its own address says nothing of the way there, but does not take it away either.
-        let direct = |route: &Found| route.hops.iter().all(|hop| hop.gateway == Some(address));
-        let usable = found.filter(|route| {
-            route.route_type == UNICAST && (!route.is_of(self.owner) || direct(route))
-        });
-        Ok(usable.filter(|route| !route.hops.is_empty()).map(|route| {
-            let through = |hop: Hop| Hop {
-                gateway: hop.gateway.or(Some(address)),
-                ..hop
-            };
-            route.hops.into_iter().map(through).collect()
-        }))
+        })
     }
 
     fn ask(&mut self, kind: u16, flags: u16, body: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
@@ -354,6 +327,8 @@ struct Found {
     metric: u32,
     route_type: u8,
     hops: Vec<Hop>,
+    /// Interfaces of hops that do not forward now: down, or without carrier.
+    dead: Vec<u32>,
 }
 
 impl Found {
@@ -377,7 +352,7 @@ impl Found {
             gateway: gateway(attributes, any.is_ipv4()),
             oif,
         };
-        let mut hops = Vec::new();
+        let (mut hops, mut dead) = (Vec::new(), Vec::new());
         let mut several = of(RTA_MULTIPATH).unwrap_or(&[]);
         while let Some(length) = word(several, 0)
             .map(|word| (word.to_ne_bytes()[0] as usize) | (word.to_ne_bytes()[1] as usize) << 8)
@@ -386,10 +361,19 @@ impl Found {
                 break;
             };
             hops.push(hop(one, oif));
+            // struct rtnexthop: length, flags.
+            dead.extend(
+                several
+                    .get(2)
+                    .filter(|flags| *flags & DEAD != 0)
+                    .map(|_| oif),
+            );
             several = several.get(length.next_multiple_of(4)..).unwrap_or(&[]);
         }
         if let (true, UNICAST, Some(oif)) = (hops.is_empty(), header[7], number(RTA_OIF)) {
             hops.push(hop(attributes, oif));
+            let flags = word(note.body, 8).unwrap_or(0);
+            dead.extend((flags & u32::from(DEAD) != 0).then_some(oif));
         }
         hops.sort();
         let destination = of(RTA_DST).map_or(Some(any), |value| ip(value, any.is_ipv4()))?;
@@ -400,6 +384,7 @@ impl Found {
             metric: number(RTA_PRIORITY).unwrap_or(0),
             route_type: header[7],
             hops,
+            dead,
         })
     }
 }

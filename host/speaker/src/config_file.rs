@@ -41,6 +41,8 @@ pub struct ConfigFile {
     kernel_table: Option<u32>,
     /// The metric of our routes there; 32 when left out.
     kernel_metric: Option<u32>,
+    /// Paths through next hops that the kernel knows no way to are kept out; as `kernel` when left out.
+    next_hop_tracking: Option<bool>,
     /// Neighbors of other ASes without `import` or `export` give or get no routes (RFC 8212).
     #[serde(default)]
     require_policy: bool,
@@ -192,6 +194,11 @@ impl ConfigFile {
         })
     }
 
+    /// Whether the kernel's routing table says which next hops can be reached.
+    pub(crate) fn tracks_next_hops(&self) -> bool {
+        self.next_hop_tracking.unwrap_or(self.kernel)
+    }
+
     /// Where the BMP stations are.
     pub(crate) fn stations(&self) -> impl Iterator<Item = SocketAddr> {
         self.bmp.iter().map(|entry| entry.station)
@@ -229,6 +236,7 @@ impl ConfigFile {
         }
         config.restarting = self.restarting;
         config.report_routes = self.kernel;
+        config.track_next_hops = self.tracks_next_hops();
         let named = Named::read(&self.prefix_list, &self.filter)?;
         for entry in &self.neighbor {
             let peer = self.peer(entry, &named)?;
@@ -511,6 +519,19 @@ mod tests {
             .collect();
         assert_eq!((names.len(), names[3]), (4, "import rule 1"));
         assert_eq!(peer.export.rules[0].operations.len(), 3);
+    }
+
+    #[test]
+    fn tracking_goes_with_kernel_routes() {
+        let check = |settings: &str, expected: bool| {
+            let text = format!("router_id = \"10.0.0.1\"\nlocal_as = 64512\n{settings}");
+            let config = read(&text).expect("valid");
+            assert_eq!(config.track_next_hops, expected, "{settings}");
+        };
+        check("", false);
+        check("next_hop_tracking = true", true);
+        check("kernel = true", true);
+        check("kernel = true\nnext_hop_tracking = false", false);
     }
 
     #[test]

@@ -36,9 +36,12 @@ pub fn main_run(config_path: &Path) -> Result<()> {
         // One that a former speaker left has nothing to do any more.
         liveness::end(&socket);
     }
-    let mut kernel = file.kernel().map(KernelRoutes::open).transpose()?;
+    let mut kernel = (file.kernel().is_some() || file.tracks_next_hops())
+        .then(|| KernelRoutes::open(file.kernel()))
+        .transpose()?;
     let options = Options {
         notify: kernel.as_ref().map(KernelRoutes::notify),
+        next_hops: kernel.as_ref().map(KernelRoutes::next_hops),
         liveness: Some(liveness::Launch {
             keep_others: if config
                 .ranges
@@ -64,7 +67,7 @@ pub fn main_run(config_path: &Path) -> Result<()> {
         bmp::start(station, Arc::clone(&handle))?;
     }
     match (&mut kernel, events) {
-        (Some(kernel), Some(events)) => kernel.start(events)?,
+        (Some(kernel), Some(events)) => kernel.start(events, Arc::clone(&handle))?,
         (_, events) => log_events(events)?,
     }
     for signal in signals.forever() {
@@ -108,6 +111,10 @@ fn reread(path: &Path, running: &ConfigFile) -> Result<Config> {
     ensure!(
         file.kernel() == running.kernel(),
         "kernel, kernel_table and kernel_metric are read at the start only"
+    );
+    ensure!(
+        file.tracks_next_hops() == running.tracks_next_hops(),
+        "next_hop_tracking is read at the start only"
     );
     file.config()
 }

@@ -39,6 +39,7 @@ pub(crate) enum Command {
     Configure(Box<Config>),
     Reset { peer: String, text: String },
     Path(IpAddr, PathState),
+    NextHops(Vec<(IpAddr, Option<u32>)>),
     Status(Answer<Snapshot>),
     Prefixes(Family, Answer<Vec<IpNet>>),
     Explain(Vec<IpNet>, Answer<Vec<Explanation>>),
@@ -47,6 +48,9 @@ pub(crate) enum Command {
     RibSlice(RibCursor, usize, Answer<RibSlice>),
     Stop { cease: bool, text: String },
 }
+
+/// [`crate::Options::next_hops`].
+type AskNextHops = Box<dyn Fn(Vec<IpAddr>) + Send>;
 
 struct Conn {
     id: ConnId,
@@ -73,6 +77,7 @@ pub(crate) struct EventLoop {
     inbox: Receiver<Command>,
     events: Sender,
     watch: Watch,
+    next_hops: Option<AskNextHops>,
     watchers: Vec<mpsc::SyncSender<Told>>,
     slots: BTreeMap<usize, Slot>,
     by_id: BTreeMap<ConnId, usize>,
@@ -96,7 +101,7 @@ impl EventLoop {
         seed: u64,
         (commands, inbox): (mpsc::Sender<Command>, Receiver<Command>),
         events: Sender,
-        launch: Option<liveness::Launch>,
+        (launch, next_hops): (Option<liveness::Launch>, Option<AskNextHops>),
     ) -> io::Result<(Self, Arc<Waker>)> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
@@ -109,6 +114,7 @@ impl EventLoop {
             inbox,
             events,
             watch,
+            next_hops,
             watchers: Vec::new(),
             slots: BTreeMap::new(),
             by_id: BTreeMap::new(),
@@ -421,6 +427,11 @@ impl EventLoop {
                 Command::Path(remote, state) => {
                     self.speaker.handle(Input::Path { remote, state }, now);
                 }
+                Command::NextHops(said) => {
+                    for (address, cost) in said {
+                        self.speaker.handle(Input::NextHop { address, cost }, now);
+                    }
+                }
                 Command::Status(answer) => {
                     let config = self.speaker.config().clone();
                     let _ = answer.send(Snapshot {
@@ -517,6 +528,11 @@ impl EventLoop {
                     self.events.send(Event::Notice(notice));
                 }
                 Output::WatchPaths(paths) => self.watch.paths(&paths),
+                Output::NextHops(addresses) => {
+                    if let Some(ask) = &self.next_hops {
+                        ask(addresses);
+                    }
+                }
                 Output::InSync => self.events.send(Event::InSync),
             }
         }

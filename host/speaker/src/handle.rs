@@ -16,6 +16,9 @@ pub struct Options {
     /// Called after each event was put into the channel, from the speaker's thread: to wake an
     /// event loop of the owner's. It must not block.
     pub notify: Option<Box<dyn Fn() + Send>>,
+    /// Told the next hops in use when others are, where the configuration has `track_next_hops`; answered with
+    /// [`Handle::next_hops`]. Called from the speaker's thread: it must not block.
+    pub next_hops: Option<Box<dyn Fn(Vec<IpAddr>) + Send>>,
     /// Where the process that drives BFD is, and how it is started; needed where a peer has BFD. It stays when the speaker
     /// ends.
     pub liveness: Option<liveness::Launch>,
@@ -60,7 +63,13 @@ pub fn spawn_with(config: Config, options: Options) -> io::Result<Handle> {
     let sender = Sender::new(event_sender, options.notify);
     let seed = options.seed.unwrap_or_else(draw_seed);
     let channel = (commands.clone(), inbox);
-    let (event_loop, waker) = EventLoop::new(config, seed, channel, sender, options.liveness)?;
+    let (event_loop, waker) = EventLoop::new(
+        config,
+        seed,
+        channel,
+        sender,
+        (options.liveness, options.next_hops),
+    )?;
     let thread = std::thread::Builder::new()
         .name("bgp".into())
         .spawn(|| event_loop.run())?;
@@ -102,6 +111,11 @@ impl Handle {
     /// What is known of the path to a peer, by an owner that watches paths itself.
     pub fn path(&self, remote: IpAddr, state: PathState) {
         self.tell(Command::Path(remote, state));
+    }
+
+    /// What the routing table says of next hops: the cost of each, or that it cannot be reached.
+    pub fn next_hops(&self, said: Vec<(IpAddr, Option<u32>)>) {
+        self.tell(Command::NextHops(said));
     }
 
     /// Configuration and peers; `None` when the speaker has stopped.

@@ -1,24 +1,27 @@
-//! The routes that BGP chose into the kernel: a thread with netlink sockets of its own, behind the channel of events.
+//! The routes that BGP chose into the kernel, and what its routing table says of next hops: a thread with netlink
+//! sockets of its own, behind the channel of events.
 //!
 //! It never scans: it reads the routes once at the start, and again only when the kernel says that something may have
 //! been lost. What others remove of ours is put back; what is not ours is not touched.
 
 mod table;
+mod ways;
 
 use crate::events::Event;
+use crate::handle::Handle;
 use anyhow::{Context, Result};
 use ipnet::IpNet;
-use linux::fib::{BATCH, Hop, Owner, RouteMonitor, RouteWriter};
+use linux::fib::{BATCH, Owner, RouteMonitor, RouteWriter};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::OwnedFd;
-use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use table::Table;
+use ways::{Answer, Ways};
 
 /// Events taken in between two datagrams.
 const EVENTS: usize = 64;
@@ -38,37 +41,49 @@ pub(crate) enum End {
 struct Shared {
     wake: OwnedFd,
     end: AtomicU8,
+    next_hops: Mutex<Option<Wanted>>,
+}
+
+/// The next hops that the machine wants to know of from now on; only the last word counts.
+struct Wanted {
+    addresses: Vec<IpAddr>,
+    /// There was a word in between that nobody has read. What was told of next hops that came and went with it was
+    /// forgotten.
+    missed: bool,
 }
 
 /// The thread's owner.
 pub(crate) struct KernelRoutes {
     shared: Arc<Shared>,
     prepared: Option<Worker>,
-    thread: std::sync::Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl KernelRoutes {
-    /// Opens the sockets and reads what is there of this owner's: it is taken over as it is.
+    /// Opens the sockets and reads what is there of this owner's: it is taken over as it is. `None`: no routes go into
+    /// the kernel.
     ///
     /// # Errors
     /// The kernel's; without CAP_NET_ADMIN it is the first change that fails.
-    pub fn open(owner: Owner) -> Result<KernelRoutes> {
-        let writer = RouteWriter::open(owner).context("cannot open a netlink socket")?;
+    pub fn open(owner: Option<Owner>) -> Result<KernelRoutes> {
+        let writer = RouteWriter::open(owner.unwrap_or(Owner::NOBODY))
+            .context("cannot open a netlink socket")?;
         // Heard from before the first look, so that no change falls between.
         let monitor = RouteMonitor::open(&writer).context("cannot hear of route changes")?;
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
         let shared = Arc::new(Shared {
             wake,
             end: AtomicU8::new(0),
+            next_hops: Mutex::default(),
         });
-        let (table, ways) = (Table::new(), HashMap::new());
         let mut worker = Worker {
             writer,
             monitor,
-            table,
-            ways,
+            table: Table::new(),
+            ways: Ways::default(),
             shared: Arc::clone(&shared),
             flying: Vec::new(),
+            writes: owner.is_some(),
         };
         worker
             .read_all()
@@ -76,7 +91,7 @@ impl KernelRoutes {
         Ok(KernelRoutes {
             shared,
             prepared: Some(worker),
-            thread: std::sync::Mutex::default(),
+            thread: Mutex::default(),
         })
     }
 
@@ -86,18 +101,30 @@ impl KernelRoutes {
         Box::new(move || shared.wake())
     }
 
-    /// Starts the thread.
+    /// For [`crate::Options::next_hops`].
+    pub fn next_hops(&self) -> Box<dyn Fn(Vec<IpAddr>) + Send> {
+        let shared = Arc::clone(&self.shared);
+        Box::new(move |addresses| {
+            let mut wanted = shared.wanted();
+            let missed = wanted.is_some();
+            *wanted = Some(Wanted { addresses, missed });
+            drop(wanted);
+            shared.wake();
+        })
+    }
+
+    /// Starts the thread; it tells `speaker` of next hops.
     ///
     /// # Errors
     /// When there is none to be had.
-    pub fn start(&mut self, events: Receiver<Event>) -> Result<()> {
+    pub fn start(&mut self, events: Receiver<Event>, speaker: Arc<Handle>) -> Result<()> {
         let Some(worker) = self.prepared.take() else {
             return Ok(());
         };
         let thread = std::thread::Builder::new()
             .name("kernel-routes".into())
             .spawn(move || {
-                if let Err(error) = worker.run(&events) {
+                if let Err(error) = worker.run(&events, &speaker) {
                     tracing::error!("kernel routes are no longer kept: {error:#}");
                 }
             })?;
@@ -128,21 +155,28 @@ impl Shared {
         // A full counter wakes too.
         let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
     }
+
+    fn wanted(&self) -> MutexGuard<'_, Option<Wanted>> {
+        self.next_hops
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 struct Worker {
     writer: RouteWriter,
     monitor: RouteMonitor,
     table: Table,
-    /// How each next hop is reached.
-    ways: HashMap<IpAddr, Vec<Hop>>,
+    ways: Ways,
     shared: Arc<Shared>,
     /// The nets of the datagram that is being filled, in order.
     flying: Vec<IpNet>,
+    /// Routes go into the kernel.
+    writes: bool,
 }
 
 impl Worker {
-    fn run(mut self, events: &Receiver<Event>) -> Result<()> {
+    fn run(mut self, events: &Receiver<Event>, speaker: &Handle) -> Result<()> {
         let mut more = false;
         loop {
             if !more && !self.table.has_work() {
@@ -164,7 +198,12 @@ impl Worker {
                 }
                 more = turn == EVENTS;
             }
-            self.follow_drift()?;
+            self.follow_drift(speaker)?;
+            if let Some(wanted) = self.shared.wanted().take() {
+                let Wanted { addresses, missed } = wanted;
+                let answers = self.ways.track(&mut self.writer, &addresses, missed);
+                tell(speaker, answers);
+            }
             self.send_some()?;
         }
     }
@@ -190,7 +229,7 @@ impl Worker {
                     next_hops.extend(chosen.map(|hop| hop.address));
                     let (writer, ways) = (&mut self.writer, &mut self.ways);
                     self.table
-                        .want(change.prefix, &next_hops, |all| reach(writer, ways, all));
+                        .want(change.prefix, &next_hops, |all| ways.hops(writer, all));
                 }
             }
             Event::InSync => self.table.set_in_sync(),
@@ -221,26 +260,34 @@ impl Worker {
     }
 
     /// Does what others' changes ask for.
-    fn follow_drift(&mut self) -> Result<()> {
+    fn follow_drift(&mut self, speaker: &Handle) -> Result<()> {
         let drift = self
             .monitor
             .drain()
             .context("cannot hear of route changes")?;
+        let changed = drift.next_hops || drift.lost;
+        if changed {
+            // First, as other paths may win by it.
+            self.ways.forget(&drift);
+            tell(speaker, self.ways.changes(&mut self.writer));
+        }
         for prefix in &drift.touched {
             self.table.touched(*prefix);
         }
         if drift.lost || self.table.uses(&drift.links) {
             self.read_all()?;
         }
-        if drift.next_hops {
-            self.ways.clear();
+        if changed {
             let (writer, ways) = (&mut self.writer, &mut self.ways);
-            self.table.resolve_again(|all| reach(writer, ways, all));
+            self.table.resolve_again(|all| ways.hops(writer, all));
         }
         Ok(())
     }
 
     fn read_all(&mut self) -> Result<()> {
+        if !self.writes {
+            return Ok(());
+        }
         let mut left = READS;
         loop {
             match self.writer.routes() {
@@ -266,24 +313,8 @@ impl Worker {
 /// ENOBUFS: answers were lost.
 const NO_BUFFERS: i32 = rustix::io::Errno::NOBUFS.raw_os_error();
 
-/// The hops to all of these next hops together; those that cannot be reached add none.
-fn reach(
-    writer: &mut RouteWriter,
-    ways: &mut HashMap<IpAddr, Vec<Hop>>,
-    next_hops: &[IpAddr],
-) -> Vec<Hop> {
-    let mut all = Vec::new();
-    for address in next_hops {
-        let hops = ways
-            .entry(*address)
-            .or_insert_with(|| match writer.resolve(*address) {
-                Ok(hops) => hops.unwrap_or_default(),
-                Err(error) => {
-                    tracing::warn!("cannot ask how {address} is reached: {error}");
-                    Vec::new()
-                }
-            });
-        all.extend_from_slice(hops);
+fn tell(speaker: &Handle, answers: Vec<Answer>) {
+    if !answers.is_empty() {
+        speaker.next_hops(answers);
     }
-    all
 }

@@ -1,4 +1,5 @@
-//! Routes of `kernel = true` in a real kernel: adopted, kept, shared between next hops, mended, refused, left, removed.
+//! Routes of `kernel = true` in a real kernel: adopted, kept, shared between next hops, mended, refused, left, removed;
+//! and `next_hop_tracking`: which path wins as links and routes come and go.
 //!
 //! Runs in namespaces of its own, as root or as an ordinary user, by starting itself again there.
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     }
     if std::env::var_os(INSIDE).is_some() {
         scenario();
+        tracking();
         println!("kernel routes: ok");
         return ExitCode::SUCCESS;
     }
@@ -171,7 +173,9 @@ fn scenario() {
         route("10.9.0.0/24").contains("192.0.2.9"),
         "before in-sync nothing goes: one neighbor is not there yet"
     );
-    let unreachable = sender(dir, 3, "198.51.100.1", &["10.3.0.0/24", "10.5.0.0/24"]);
+    // The last one covers its own next hop.
+    let prefixes = ["10.3.0.0/24", "10.5.0.0/24", "198.51.100.0/25"];
+    let unreachable = sender(dir, 3, "198.51.100.1", &prefixes);
     let three = Speaker::start(&unreachable);
     await_route(
         "10.9.0.0/24",
@@ -190,6 +194,9 @@ fn scenario() {
     assert_eq!(route("10.5.0.0/24"), "", "next-hop-unreachable");
     run("ip route add 198.51.100.0/24 via 192.0.2.10");
     await_route("10.5.0.0/24", "a way to the next hop", |found| {
+        found.contains("via 192.0.2.10")
+    });
+    await_route("198.51.100.0/25", "the next hop itself is in it", |found| {
         found.contains("via 192.0.2.10")
     });
     let both = |found: &str| found.contains("via 192.0.2.9") && found.contains("via 192.0.2.10");
@@ -229,6 +236,10 @@ fn scenario() {
 fn mending(both: impl Fn(&str) -> bool) {
     run("ip route del 10.3.0.0/24");
     await_route("10.3.0.0/24", "removed by somebody", &both);
+    assert!(
+        route("198.51.100.0/25").contains("via 192.0.2.10"),
+        "ways were asked for again, and ours hides none"
+    );
     run("ip route del 10.2.0.0/24 proto static");
     await_route("10.2.0.0/24", "the key is free", |found| {
         found.contains("via 192.0.2.9 dev v0 proto bird")
@@ -246,4 +257,143 @@ fn mending(both: impl Fn(&str) -> bool) {
     await_route("10.5.0.0/24", "and the way by another route", |found| {
         found.contains("via 192.0.2.10")
     });
+}
+
+/// What is known of a prefix to the speaker under test.
+fn explain(dir: &Path, prefix: &str) -> String {
+    let query = speaker::Query::Explain(prefix.parse().expect("a prefix"));
+    speaker::show(&dir.join("1.ctl"), &query, speaker::Form::Text).unwrap_or_default()
+}
+
+/// Asks again until what is known of the prefix is as wanted; returns how long that took.
+#[track_caller]
+fn await_choice(dir: &Path, what: &str, wanted: &[&str]) -> Duration {
+    await_choice_of(dir, SHARED, what, wanted)
+}
+
+#[track_caller]
+fn await_choice_of(dir: &Path, prefix: &str, what: &str, wanted: &[&str]) -> Duration {
+    let begin = Instant::now();
+    loop {
+        let found = explain(dir, prefix);
+        if wanted.iter().all(|part| found.contains(part)) {
+            return begin.elapsed();
+        }
+        assert!(begin.elapsed() < PATIENCE, "{what}: {found}");
+    }
+}
+
+/// Both senders originate it.
+const SHARED: &str = "10.7.0.0/24";
+/// What `show explain` says while the next hop behind one of the links is the better one.
+const BY_V0: [&str; 2] = ["best\n    via 192.0.2.9", "lost: router-id"];
+const BY_W0: [&str; 2] = ["best\n    via 198.18.0.9", "lost: next-hop-unreachable"];
+
+/// The sessions are on the loopback interface, as with a reflector elsewhere: they see nothing of the links.
+fn tracking() {
+    run("ip link add w0 type veth peer name w1");
+    for link in ["w0", "w1"] {
+        run(&format!("ip link set {link} up"));
+    }
+    run("ip address add 198.18.0.1/24 dev w0");
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    let config = receiver(dir, 0);
+    let text = std::fs::read_to_string(&config).expect("written before");
+    let set = |settings: &str| {
+        std::fs::write(&config, text.replace("kernel = true\n", settings)).expect("written");
+    };
+    let two = Speaker::start(&sender(dir, 2, "192.0.2.9", &[SHARED]));
+    let three = Speaker::start(&sender(dir, 3, "198.18.0.9", &[SHARED]));
+
+    set("next_hop_tracking = true\n");
+    let dut = Speaker::start(&config);
+    await_choice(dir, "both can be reached", &BY_V0);
+    for (down, up, what) in [
+        ("v0 down", "v0 up", "the link is down"),
+        ("v1 down", "v1 up", "the link has no carrier"),
+    ] {
+        run(&format!("ip link set {down}"));
+        let took = await_choice(dir, what, &BY_W0);
+        assert!(took < Duration::from_secs(1), "{what}: {took:?}");
+        run(&format!("ip link set {up}"));
+        await_choice(dir, "it is back", &BY_V0);
+    }
+    run("ip address del 192.0.2.1/24 dev v0");
+    let took = await_choice(dir, "the network went with its address", &BY_W0);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    run("ip address add 192.0.2.1/24 dev v0");
+    await_choice(dir, "it is back", &BY_V0);
+    metrics(dir, &two);
+    ipv6(dir, [&two, &three]);
+    let neighbors = speaker::Query::Neighbors;
+    let neighbors = speaker::show(&dir.join("1.ctl"), &neighbors, speaker::Form::Text);
+    let neighbors = neighbors.expect("it runs");
+    assert_eq!(neighbors.matches("Established").count(), 2, "{neighbors}");
+    assert_eq!(route(SHARED), "", "no routes of ours unless asked for");
+    dut.end();
+
+    // The control: the speaker alone knows nothing of links.
+    set("");
+    sender(dir, 2, "192.0.2.9", &[SHARED]);
+    two.signal(Signal::HUP);
+    let dut = Speaker::start(&config);
+    await_choice(dir, "without tracking", &BY_V0);
+    run("ip link set v0 down");
+    let end = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < end {
+        let found = explain(dir, SHARED);
+        assert!(BY_V0.iter().all(|part| found.contains(part)), "{found}");
+    }
+    run("ip link set v0 up");
+    for speaker in [dut, two, three] {
+        speaker.end();
+    }
+}
+
+/// A next hop behind a router costs the metric of the route there.
+fn metrics(dir: &Path, two: &Speaker) {
+    sender(dir, 2, "203.0.113.1", &[SHARED]);
+    two.signal(Signal::HUP);
+    await_choice(dir, "no route", &BY_W0);
+    run("ip route add 203.0.113.0/24 via 192.0.2.10 metric 50");
+    let farther = ["best\n    via 198.18.0.9", "lost: next-hop-cost"];
+    await_choice(dir, "a route at a cost", &farther);
+    run("ip route add 203.0.113.0/24 via 192.0.2.10");
+    let as_near = ["best\n    via 203.0.113.1", "lost: router-id"];
+    await_choice(dir, "a route at no cost", &as_near);
+    run("ip route del 203.0.113.0/24 metric 0");
+    await_choice(dir, "it is gone", &farther);
+    run("ip route add unreachable 203.0.113.1 metric 7");
+    await_choice(dir, "a route that leads nowhere", &BY_W0);
+    run("ip route del unreachable 203.0.113.1 metric 7");
+    run("ip route del 203.0.113.0/24");
+    sender(dir, 2, "192.0.2.9", &[SHARED]);
+    two.signal(Signal::HUP);
+    await_choice(dir, "as before", &BY_V0);
+}
+
+/// The same of IPv6, which takes its addresses along with the link.
+fn ipv6(dir: &Path, senders: [&Speaker; 2]) {
+    for (link, network, number) in [("v0", "fd00:a", 2), ("w0", "fd00:b", 3)] {
+        run(&format!("ip address add {network}::1/64 dev {link} nodad"));
+        let path = dir.join(format!("{number}.toml"));
+        let text = std::fs::read_to_string(&path).expect("written before");
+        let more =
+            format!("[[originate]]\nprefix = \"fd00:7::/64\"\nnext_hop = \"{network}::9\"\n");
+        std::fs::write(&path, text + &more).expect("written");
+    }
+    senders.iter().for_each(|sender| sender.signal(Signal::HUP));
+    let choice = |what, wanted: &[&str]| await_choice_of(dir, "fd00:7::/64", what, wanted);
+    choice(
+        "both can be reached",
+        &["best\n    via fd00:a::9", "lost: router-id"],
+    );
+    run("ip link set v0 down");
+    let other = ["best\n    via fd00:b::9", "lost: next-hop-unreachable"];
+    let took = choice("the link is down", &other);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    run("ip link set v0 up");
+    await_choice(dir, "it is back", &BY_V0);
+    choice("its address is not", &other);
 }

@@ -410,6 +410,7 @@ impl World {
             | Output::Rekey { .. }
             | Output::Peer(_)
             | Output::WatchPaths(_)
+            | Output::NextHops(_)
             | Output::InSync => {}
         }
     }

@@ -40,7 +40,8 @@ impl World {
                 | bgp::Output::Secure(_)
                 | bgp::Output::Notice(_)
                 | bgp::Output::Rekey { .. }
-                | bgp::Output::WatchPaths(_) => {}
+                | bgp::Output::WatchPaths(_)
+                | bgp::Output::NextHops(_) => {}
                 bgp::Output::Send(conn) => self.pull(host, process, conn),
                 bgp::Output::Close { conn, last } => self.close(host, process, conn, &last),
                 bgp::Output::Routes(changes) => {

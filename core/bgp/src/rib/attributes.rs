@@ -105,6 +105,10 @@ pub(crate) struct NextHops {
     told: BTreeMap<IpAddr, Option<u32>>,
     /// What is told, by number; as long as nothing is, empty.
     costs: Vec<Option<u32>>,
+    /// The addresses that the driver was asked about; `None`: it is not asked.
+    asked: Option<Vec<IpAddr>>,
+    /// Next hops came or went since.
+    changed: bool,
 }
 
 impl NextHops {
@@ -127,6 +131,7 @@ impl NextHops {
         if !self.told.is_empty() {
             self.note_cost(id, hop.address);
         }
+        self.changed = true;
         self.ids.insert(hop, id);
         id
     }
@@ -143,7 +148,35 @@ impl NextHops {
         if *uses == 0 {
             self.ids.remove(hop);
             self.free.push(id);
+            self.changed = true;
         }
+    }
+
+    /// From now on the driver is asked.
+    pub fn track(&mut self) {
+        self.asked = Some(Vec::new());
+    }
+
+    /// The addresses in use, in order, when they are others than the driver was asked about. What
+    /// was told of those that are no longer in use is forgotten.
+    pub fn ask(&mut self) -> Option<Vec<IpAddr>> {
+        let asked = self.asked.as_mut()?;
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let mut wanted: Vec<IpAddr> = self.ids.keys().map(|hop| hop.address).collect();
+        wanted.dedup();
+        wanted.retain(|address| !address.is_unspecified() && !is_link_local(address));
+        if *asked == wanted {
+            return None;
+        }
+        asked.clone_from(&wanted);
+        self.told
+            .retain(|address, _| wanted.binary_search(address).is_ok());
+        if self.told.is_empty() {
+            self.costs = Vec::new();
+        }
+        Some(wanted)
     }
 
     fn note_cost(&mut self, id: u32, address: IpAddr) {
@@ -156,6 +189,11 @@ impl NextHops {
     /// Takes in what is known of an address; returns the numbers of the next hops with it, none
     /// when nothing changed.
     pub fn set_cost(&mut self, address: IpAddr, cost: Option<u32>) -> Vec<u32> {
+        if let Some(asked) = &self.asked
+            && asked.binary_search(&address).is_err()
+        {
+            return Vec::new(); // an answer that comes too late
+        }
         let old = match cost {
             Some(0) => self.told.remove(&address),
             Some(_) | None => self.told.insert(address, cost),
@@ -197,6 +235,14 @@ impl NextHops {
 
     pub fn get(&self, id: u32) -> NextHop {
         self.list[id as usize].0
+    }
+}
+
+/// Reached without a route, on the link that it was told on.
+fn is_link_local(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
     }
 }
 
@@ -245,5 +291,35 @@ mod tests {
         hops.set_cost(hop(1).address, Some(0));
         hops.set_cost(hop(3).address, Some(0));
         assert!(!hops.is_tracked() && hops.cost(c) == Some(0));
+    }
+
+    #[test]
+    fn asked_about_what_is_in_use() {
+        let hop = |address: &str| NextHop {
+            address: address.parse().expect("an address"),
+            link_local: None,
+        };
+        let [first, second] = ["10.0.0.1", "10.0.0.2"].map(hop);
+        let mut hops = NextHops::default();
+        let a = hops.intern(first);
+        assert_eq!(hops.ask(), None, "nobody tracks them");
+        hops.track();
+        assert_eq!(hops.ask(), Some(vec![first.address]));
+        let b = hops.intern(second);
+        for other in ["0.0.0.0", "fe80::1"] {
+            hops.intern(hop(other));
+        }
+        assert_eq!(hops.ask(), Some(vec![first.address, second.address]));
+        assert_eq!(hops.set_cost(second.address, None), [b]);
+        // Away and back between two questions is no change, and what was told stands.
+        hops.release(b);
+        let b = hops.intern(second);
+        assert_eq!((hops.ask(), hops.cost(b)), (None, None));
+        hops.release(b);
+        assert_eq!(hops.ask(), Some(vec![first.address]));
+        assert_eq!(hops.set_cost(second.address, None), [], "too late");
+        let b = hops.intern(second);
+        assert_eq!(hops.cost(b), Some(0), "what was told is forgotten");
+        assert_eq!(hops.cost(a), Some(0));
     }
 }

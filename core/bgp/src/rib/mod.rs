@@ -56,6 +56,8 @@ pub(crate) struct Rib {
     pub outboxes: Vec<Outbox>,
     ipv4: FamilyRib<V4>,
     ipv6: FamilyRib<V6>,
+    /// Numbers of next hops of which something else is known, while paths were not judged by it.
+    judged_by: Vec<u32>,
 }
 
 /// What came of a slice of work.
@@ -73,6 +75,7 @@ impl Rib {
             outboxes: Vec::new(),
             ipv4: FamilyRib::new(seed, report),
             ipv6: FamilyRib::new(seed, report),
+            judged_by: Vec::new(),
         };
         rib.set_origin(LOCAL, Origin::LOCAL);
         rib
@@ -241,12 +244,29 @@ impl Rib {
         }
     }
 
+    /// From now on the driver is asked about next hops.
+    pub fn track_next_hops(&mut self) {
+        self.next_hops.track();
+    }
+
+    /// The next hops in use, when they are others than were given the last time.
+    pub fn ask_next_hops(&mut self) -> Option<Vec<IpAddr>> {
+        self.next_hops.ask()
+    }
+
     /// What is known of a next hop: its cost, or that it cannot be reached.
     pub fn set_next_hop(&mut self, address: IpAddr, cost: Option<u32>) {
         let numbers = self.next_hops.set_cost(address, cost);
-        if numbers.is_empty() {
+        self.judged_by.extend(numbers);
+    }
+
+    /// Decides anew about paths through the next hops of which something else is known: all in one
+    /// pass, as many may come and go with one link.
+    pub fn judge_next_hops(&mut self) {
+        if self.judged_by.is_empty() {
             return;
         }
+        let numbers = std::mem::take(&mut self.judged_by);
         let (mut context, ipv4, ipv6) = self.split();
         ipv4.judge_next_hops(&numbers, &mut context);
         ipv6.judge_next_hops(&numbers, &mut context);

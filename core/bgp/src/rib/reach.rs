@@ -34,10 +34,13 @@ impl Shared<'_> {
 impl<K: Key> Table<K> {
     /// The paths through these next hops: net and number.
     pub fn paths_through(&self, next_hops: &[u32]) -> Vec<(u32, u32)> {
+        let size = next_hops.iter().max().map_or(0, |last| *last as usize + 1);
+        let mut wanted = vec![false; size];
+        next_hops.iter().for_each(|at| wanted[*at as usize] = true);
         let mut out = Vec::new();
         for net in self.live() {
             let through = |path: &super::table::Path| {
-                path.peer != LOCAL && next_hops.contains(&path.next_hop)
+                path.peer != LOCAL && wanted.get(path.next_hop as usize) == Some(&true)
             };
             let paths = self.numbered(net).filter(|(_, path)| through(path));
             out.extend(paths.map(|(at, _)| (net, at)));

@@ -64,6 +64,9 @@ impl Speaker {
     pub fn new(config: Config, seed: u64, now: Now) -> Self {
         let mut rib = Rib::new(seed, config.report_routes);
         rib.hold_end_of_rib(config.restarting);
+        if config.track_next_hops {
+            rib.track_next_hops();
+        }
         let mut speaker = Speaker {
             random: Random::new(seed),
             rib,
@@ -140,6 +143,10 @@ impl Speaker {
     pub fn poll(&mut self, now: Now) -> Option<Output> {
         if self.paths.changed {
             self.tell_paths();
+        }
+        self.rib.judge_next_hops();
+        if let Some(addresses) = self.rib.ask_next_hops() {
+            self.outputs.push_back(Output::NextHops(addresses));
         }
         if self.outputs.is_empty() && self.pace.begin_turn() {
             self.work(now);

@@ -47,6 +47,7 @@ pub struct Node {
     pub changes: usize,
     pub in_sync: bool,
     pub watched: Vec<bgp::WatchedPath>,
+    pub next_hops: Vec<IpAddr>,
     pub states: Vec<(String, PeerState, String)>,
     ends: BTreeMap<ConnId, End>,
     listens: bool,
@@ -96,6 +97,7 @@ impl World {
                 changes: 0,
                 in_sync: false,
                 watched: Vec::new(),
+                next_hops: Vec::new(),
                 states: Vec::new(),
                 ends: BTreeMap::new(),
                 listens: false,
@@ -269,6 +271,7 @@ impl World {
                     .states
                     .push((event.peer.to_string(), event.state, event.error));
             }
+            Output::NextHops(addresses) => self.nodes[node].next_hops = addresses,
             Output::WatchPaths(paths) => self.nodes[node].watched = paths,
             Output::InSync => self.nodes[node].in_sync = true,
         }

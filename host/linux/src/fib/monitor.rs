@@ -11,7 +11,11 @@ use super::{
     BUFFER, DEL_ROUTE, Found, GET_ADDRESS, GROUPS, NEW_ADDRESS, NEW_LINK, NEW_ROUTE, Owner,
     RouteWriter, SET_LINK, receive, word,
 };
-use crate::message::messages;
+use crate::message::{Message, messages};
+
+// Source: linux/if.h, linux/rtnetlink.h.
+const UP: u32 = 1;
+const DEL_LINK: u16 = 17;
 
 /// What others did to routes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub struct Drift {
     pub next_hops: bool,
     /// Interfaces that changed, or their addresses, which may take IPv4 routes away without a word.
     pub links: Vec<u32>,
+    /// Interfaces that were set up (true) or down, or removed, in order. The kernel says so before it removes the routes.
+    pub states: Vec<(u32, bool)>,
     /// Notifications were lost: read all again.
     pub lost: bool,
 }
@@ -81,7 +87,8 @@ impl RouteMonitor {
                 match note.kind {
                     // struct ifinfomsg and struct ifaddrmsg both have the interface's index here.
                     NEW_LINK..=SET_LINK | NEW_ADDRESS..=GET_ADDRESS => {
-                        drift.links.extend(word(note.body, 4))
+                        drift.links.extend(word(note.body, 4));
+                        drift.states.extend(state(&note));
                     }
                     NEW_ROUTE | DEL_ROUTE => {
                         if let Some(route) = Found::read(&note)
@@ -101,6 +108,16 @@ impl RouteMonitor {
 impl AsFd for RouteMonitor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// The interface of a notification about links, and whether it is up.
+fn state(note: &Message<'_>) -> Option<(u32, bool)> {
+    let (index, flags) = (word(note.body, 4)?, word(note.body, 8)?);
+    match note.kind {
+        NEW_LINK => Some((index, flags & UP != 0)),
+        DEL_LINK => Some((index, false)),
+        _ => None,
     }
 }
 
