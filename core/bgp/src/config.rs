@@ -82,6 +82,9 @@ pub enum NextHopMode {
     SelfAddress,
     /// Always unchanged, for routes of others (Calico: `nextHopMode: Keep`).
     Keep,
+    /// As `Auto`, but on eBGP sessions unchanged where it lies in the network that we share with
+    /// the peer and is not the peer's own address (RFC 4271 §5.1.3).
+    ThirdParty,
 }
 
 /// Several paths of a prefix on one session (RFC 7911), in all families of the peer.

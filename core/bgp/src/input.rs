@@ -1,6 +1,7 @@
 //! What a driver tells the machine.
 
 use crate::Config;
+use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -95,6 +96,13 @@ pub enum Input<'a> {
         conn: ConnId,
         /// Our link-local address there, told with our next hop (RFC 2545 §3).
         link_local: Ipv6Addr,
+    },
+    /// Both ends of a connection are in one network of ours. Right after `Connected` or `Accepted`.
+    SharedNetwork {
+        /// The connection.
+        conn: ConnId,
+        /// The connected network that both addresses are in.
+        network: IpNet,
     },
     /// A [`crate::Output::Connect`] failed.
     ConnectFailed {

@@ -149,6 +149,8 @@ enum NextHopName {
     #[serde(rename = "self")]
     SelfAddress,
     Keep,
+    #[serde(rename = "third-party")]
+    ThirdParty,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -403,6 +405,7 @@ impl NextHopName {
             NextHopName::Auto => NextHopMode::Auto,
             NextHopName::SelfAddress => NextHopMode::SelfAddress,
             NextHopName::Keep => NextHopMode::Keep,
+            NextHopName::ThirdParty => NextHopMode::ThirdParty,
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) use mirror::Told;
 
 use crate::events::{Event, Sender};
 use crate::handle::Snapshot;
+use crate::link::Networks;
 use crate::socket;
 use crate::watch::Watch;
 use bgp::{
@@ -78,6 +79,7 @@ pub(crate) struct EventLoop {
     events: Sender,
     watch: Watch,
     next_hops: Option<AskNextHops>,
+    networks: Networks,
     watchers: Vec<mpsc::SyncSender<Told>>,
     slots: BTreeMap<usize, Slot>,
     by_id: BTreeMap<ConnId, usize>,
@@ -115,6 +117,7 @@ impl EventLoop {
             events,
             watch,
             next_hops,
+            networks: Networks::open(),
             watchers: Vec::new(),
             slots: BTreeMap::new(),
             by_id: BTreeMap::new(),
@@ -243,13 +246,16 @@ impl EventLoop {
             .stream
             .local_addr()
             .and_then(|local| Ok((local, conn.stream.peer_addr()?)));
-        if let Ok((local, remote)) = ends
-            && let Some(link_local) = crate::link::shared(local.ip(), remote.ip())
-        {
+        let Ok((local, remote)) = ends else { return };
+        if let Some(link_local) = crate::link::shared(local.ip(), remote.ip()) {
             let input = Input::SharedLink {
                 conn: id,
                 link_local,
             };
+            self.speaker.handle(input, now(self.started));
+        }
+        if let Some(network) = self.networks.shared(local.ip(), remote.ip()) {
+            let input = Input::SharedNetwork { conn: id, network };
             self.speaker.handle(input, now(self.started));
         }
     }

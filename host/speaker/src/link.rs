@@ -1,6 +1,28 @@
-//! Whether a neighbour is on a link of ours, and our link-local address there.
+//! Whether a neighbour is on a link of ours, the network there and our link-local address.
 
+use ipnet::IpNet;
+use linux::fib::{Owner, RouteWriter};
 use std::net::{IpAddr, Ipv6Addr};
+
+/// Says which connected network both ends of a connection are in.
+pub(crate) struct Networks(Option<RouteWriter>);
+
+impl Networks {
+    pub fn open() -> Networks {
+        let socket = RouteWriter::open(Owner::NOBODY);
+        Networks(socket.map_err(cannot_ask).ok())
+    }
+
+    pub fn shared(&mut self, local: IpAddr, remote: IpAddr) -> Option<IpNet> {
+        let (local, remote) = (local.to_canonical(), remote.to_canonical());
+        let found = self.0.as_mut()?.shared_network(local, remote);
+        found.map_err(cannot_ask).ok().flatten()
+    }
+}
+
+fn cannot_ask(error: std::io::Error) {
+    tracing::debug!("cannot ask for the network of a neighbor: {error}");
+}
 
 /// Our link-local address on the link of both ends, when they are on one: `remote` is within the
 /// network of `local`'s interface.

@@ -354,7 +354,8 @@ impl Network {
 
 fn next_hop(me: usize, session: &Session, family: Family, path: &Path) -> Option<IpAddr> {
     let kept = match session.entry.next_hop {
-        NextHopMode::Auto => !session.ebgp || path.from.is_none(),
+        // The simulation has no networks to share.
+        NextHopMode::Auto | NextHopMode::ThirdParty => !session.ebgp || path.from.is_none(),
         NextHopMode::SelfAddress => false,
         NextHopMode::Keep => true,
     };

@@ -66,21 +66,22 @@ impl<'a> Difference<'a> {
     }
 }
 
-/// Next hop and attributes as they would be told.
-fn octets<K: Key>(
-    policy: &Policy,
-    rule: Option<u16>,
-    sight: Sight<'_>,
-    path: &Path,
-) -> (Option<NextHop>, Vec<u8>) {
+/// Next hop, the one for the peer whose address the first is, and attributes.
+type Octets = (Option<NextHop>, Option<NextHop>, Vec<u8>);
+
+/// What would be told.
+fn octets<K: Key>(policy: &Policy, rule: Option<u16>, sight: Sight<'_>, path: &Path) -> Octets {
     let origin = &sight.origins[usize::from(path.peer)];
     let operations = policy.filter.operations(rule);
     let hop = sight.next_hops.get(path.next_hop);
     let mut attributes = Attributes::default();
     let block = sight.attributes.octets(path.attributes);
     attributes.write(policy, block, origin, operations);
+    let hop = policy.next_hop(hop, origin, K::FAMILY, operations);
     (
-        policy.next_hop(hop, origin, K::FAMILY, operations),
+        hop,
+        hop.filter(|hop| policy.spares(*hop, K::FAMILY, operations))
+            .and(policy.own_address),
         [attributes.head, attributes.tail].concat(),
     )
 }

@@ -13,6 +13,7 @@ use crate::wire::attribute::{flag, kind};
 use crate::wire::nlri::{self, Key};
 use crate::wire::{Kind, begin, finish, open};
 use crate::{Family, NextHop};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Encoded octets after which a new piece is begun.
@@ -93,6 +94,10 @@ pub(crate) struct Encoder<'a, K> {
     withdrawn: Vec<(Option<u16>, K)>,
     /// Withdrawals that only the new source of a route needs.
     private: Vec<(u16, K)>,
+    /// The members by address, where a next hop may be one of them.
+    by_address: Vec<(IpAddr, u16)>,
+    /// Routes for the member whose address is the next hop that others are told.
+    spared: Vec<(u16, Arc<Encoded>)>,
     attributes: export::Attributes,
     piece: Vec<u8>,
     skips: Vec<(u16, u32, u32)>,
@@ -115,6 +120,12 @@ impl<'a, K: Key> Encoder<'a, K> {
         policy: &'a Policy,
         members: &'a [u16],
     ) -> Self {
+        let mut by_address = Vec::new();
+        if policy.network.is_some() {
+            let address = |peer: &u16| sight.origins[usize::from(*peer)].address.to_canonical();
+            by_address.extend(members.iter().map(|peer| (address(peer), *peer)));
+            by_address.sort_unstable();
+        }
         Encoder {
             sight,
             table,
@@ -125,6 +136,8 @@ impl<'a, K: Key> Encoder<'a, K> {
             several: Several::new(),
             withdrawn: Vec::new(),
             private: Vec::new(),
+            by_address,
+            spared: Vec::new(),
             attributes: export::Attributes::default(),
             piece: Vec::new(),
             skips: Vec::new(),
@@ -208,7 +221,7 @@ impl<'a, K: Key> Encoder<'a, K> {
             self.announce(run, hop);
         }
         self.end_piece();
-        let mut own = Vec::new();
+        let mut own = std::mem::take(&mut self.spared);
         let max = self.policy.max_message;
         let mut private = std::mem::take(&mut self.private);
         private.sort_unstable_by_key(|(peer, _)| *peer);
@@ -320,20 +333,70 @@ impl<'a, K: Key> Encoder<'a, K> {
         let operations = self.operations(item);
         self.attributes
             .write(self.policy, block, origin, operations);
-        let old_form = K::FAMILY == Family::Ipv4 && hop.address.is_ipv4();
+        let spared = self.spared(item, hop);
         let mut rest = run;
         while !rest.is_empty() {
             let start = self.piece.len();
             if self.piece.capacity() == 0 {
                 self.piece.reserve(PIECE + 4096);
             }
-            rest = if old_form {
-                self.ipv4(rest, hop)
-            } else {
-                self.multiprotocol(rest, hop)
-            };
+            rest = self.message(rest, hop);
             self.updates += 1;
+            let end = self.piece.len() as u32;
+            self.skips
+                .extend(spared.iter().map(|peer| (*peer, start as u32, end)));
             self.skip(Some(item.peer), start);
+        }
+        for peer in spared {
+            self.spare(peer, run);
+        }
+    }
+
+    /// The members that must not be told this next hop, as it is their own address.
+    fn spared(&self, item: Item, hop: NextHop) -> Vec<u16> {
+        let by_address = self.by_address.as_slice();
+        let from = by_address.partition_point(|(address, _)| *address < hop.address);
+        let same = by_address[from..]
+            .iter()
+            .take_while(|(address, _)| *address == hop.address)
+            .map(|(_, peer)| *peer);
+        let members: Vec<u16> = same.filter(|peer| *peer != item.peer).collect();
+        if members.is_empty() || self.policy.spares(hop, K::FAMILY, self.operations(item)) {
+            members
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The same routes for one member, with our address as their next hop.
+    fn spare(&mut self, peer: u16, run: &[Item]) {
+        let Some(hop) = self.policy.own_address else {
+            for item in run {
+                match self.several.target(self.table, item) {
+                    (Some(id), key) => self.several.private.push((peer, id, key)),
+                    (None, key) => self.private.push((peer, key)),
+                }
+            }
+            return;
+        };
+        let shared = std::mem::take(&mut self.piece);
+        let mut updates = 0;
+        let mut rest = run;
+        while !rest.is_empty() {
+            rest = self.message(rest, hop);
+            updates += 1;
+        }
+        let own = std::mem::replace(&mut self.piece, shared);
+        self.spared
+            .push((peer, Arc::new(Encoded::new(own, updates))));
+    }
+
+    /// One UPDATE with as many of the routes as fit; returns the others.
+    fn message<'r>(&mut self, run: &'r [Item], hop: NextHop) -> &'r [Item] {
+        if K::FAMILY == Family::Ipv4 && hop.address.is_ipv4() {
+            self.ipv4(run, hop)
+        } else {
+            self.multiprotocol(run, hop)
         }
     }
 

@@ -7,6 +7,7 @@ use crate::wire::AS_TRANS;
 use crate::wire::attribute::{self, DEFAULT_LOCAL_PREF, LLGR_STALE, NO_EXPORT, Record, Scope};
 use crate::wire::attribute::{flag, kind, put};
 use crate::{Family, NextHop, NextHopMode, Role};
+use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -37,6 +38,8 @@ pub(crate) struct Policy {
     /// The peers take IPv6 next hops of IPv4 routes (RFC 8950).
     pub extended_next_hop: bool,
     pub next_hop: NextHopMode,
+    /// The network that we share with the peers, where next hops in it are kept.
+    pub network: Option<IpNet>,
     /// What we are to the peers (RFC 9234).
     pub role: Option<Role>,
     pub tell_stale: TellStale,
@@ -98,6 +101,9 @@ impl Policy {
             NextHopMode::Auto => !self.ebgp || origin.local,
             NextHopMode::SelfAddress => false,
             NextHopMode::Keep => true,
+            NextHopMode::ThirdParty => {
+                !self.ebgp || origin.local || self.network.is_some_and(|n| n.contains(&hop.address))
+            }
         };
         if keep && !unset {
             let fits = family == Family::Ipv6 || hop.address.is_ipv4() || self.extended_next_hop;
@@ -108,6 +114,14 @@ impl Policy {
         } else {
             self.own_address
         }
+    }
+
+    /// Whether the peer whose own address this next hop is gets ours in its place. What a rule has
+    /// set stands.
+    pub fn spares(&self, hop: NextHop, family: Family, operations: &[Operation]) -> bool {
+        self.network
+            .is_some_and(|network| network.contains(&hop.address))
+            && filter::next_hop(operations, family == Family::Ipv4).is_none()
     }
 }
 
@@ -358,6 +372,7 @@ mod tests {
             own_address: Some(plain(IpAddr::from([10, 0, 0, 1]))),
             extended_next_hop: false,
             next_hop: NextHopMode::Auto,
+            network: None,
             role: None,
             tell_stale: TellStale::Not,
             filter: Filter::accept_all(),
@@ -518,6 +533,30 @@ mod tests {
             Some(kept)
         );
         assert_eq!(self_.next_hop(kept, &from_ibgp(), Family::Ipv4, &[]), own);
+    }
+
+    #[test]
+    fn third_party_next_hops() {
+        let hop = |text: &str| plain(text.parse().expect("an address"));
+        let check = |family, network: &str, given: &str, kept: bool| {
+            let third = Policy {
+                ebgp: true,
+                next_hop: NextHopMode::ThirdParty,
+                network: Some(network.parse().expect("a network")),
+                ..policy()
+            };
+            let told = third.next_hop(hop(given), &from_ibgp(), family, &[]);
+            let expected = if kept { hop(given) } else { hop("10.0.0.1") };
+            assert_eq!(told, Some(expected), "{given} in {network}");
+            assert!(!kept || third.spares(hop(given), family, &[]));
+            let set = [Operation::SetNextHop(hop(given).address)];
+            assert!(!third.spares(hop(given), family, &set), "what a rule says");
+        };
+        check(Family::Ipv4, "10.9.0.0/24", "10.9.0.7", true);
+        check(Family::Ipv4, "10.9.0.0/24", "10.9.1.7", false);
+        check(Family::Ipv6, "fd09::/64", "fd09::7", true);
+        check(Family::Ipv6, "fd09::/64", "fd0a::7", false);
+        check(Family::Ipv6, "fe80::/64", "fe80::7", false);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::stale::{Retention, StaleFamily};
 use super::{Negotiated, Random};
 use crate::output::Chunk;
 use crate::{ConnId, Counters, Family, Now, PeerConfig, PeerState};
+use ipnet::IpNet;
 use std::collections::VecDeque;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub(crate) struct Connection {
     pub local: Option<SocketAddr>,
     /// Our link-local address on the link that we share with the peer.
     pub link_local: Option<Ipv6Addr>,
+    /// The network that we share with the peer.
+    pub network: Option<IpNet>,
     /// The start of a message that is not whole yet.
     pub buffer: Vec<u8>,
     /// Messages other than routes, which go first.
@@ -72,6 +75,7 @@ impl Connection {
             stage,
             local: None,
             link_local: None,
+            network: None,
             buffer: Vec::new(),
             control: VecDeque::new(),
             heard: now,

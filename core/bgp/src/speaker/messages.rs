@@ -14,7 +14,7 @@ use crate::wire::open::Open;
 use crate::wire::refresh::{self, Step};
 use crate::wire::update::{self, Context, Update};
 use crate::wire::{self, Kind, MAX_MESSAGE, Message};
-use crate::{ConnId, Family, NextHop, Now, PeerConfig, Role};
+use crate::{ConnId, Family, NextHop, NextHopMode, Now, PeerConfig, Role};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -239,6 +239,15 @@ impl Speaker {
             own_address: own_next_hop(peer, agreed, family, local),
             extended_next_hop: agreed.extended_next_hop,
             next_hop: peer.config.next_hop,
+            network: match peer.config.next_hop {
+                NextHopMode::ThirdParty if agreed.ebgp => {
+                    peer.established().and_then(|c| c.network)
+                }
+                NextHopMode::ThirdParty
+                | NextHopMode::Auto
+                | NextHopMode::SelfAddress
+                | NextHopMode::Keep => None,
+            },
             role: agreed.role,
             tell_stale: match (agreed.knows_stale, peer.config.long_lived_partial) {
                 (true, _) => TellStale::Marked,

@@ -113,6 +113,13 @@ impl Speaker {
                     }
                 });
             }
+            Input::SharedNetwork { conn, network } => {
+                self.with_connection(conn, now, |_, peer| {
+                    if let Some(connection) = peer.connection(conn) {
+                        connection.network = Some(network);
+                    }
+                });
+            }
             Input::NextHop { address, cost } => self.rib.set_next_hop(address, cost),
             Input::ConnectFailed { conn, error } => {
                 self.with_connection(conn, now, |s, p| s.connect_failed(p, conn, error, now));

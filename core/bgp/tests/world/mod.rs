@@ -75,6 +75,8 @@ pub struct World {
     pub tracing: bool,
     /// How long a connection takes to come about: within it, both sides may dial.
     pub latency: Duration,
+    /// The network that all nodes are in, as far as drivers know.
+    pub shared: Option<IpNet>,
     dialling: Vec<(Duration, usize, ConnId, SocketAddr)>,
 }
 
@@ -88,6 +90,7 @@ impl World {
             trace: Vec::new(),
             tracing: false,
             latency: Duration::ZERO,
+            shared: None,
             dialling: Vec::new(),
         };
         for (i, config) in configs.into_iter().enumerate() {
@@ -308,6 +311,11 @@ impl World {
             local: remote,
         };
         self.handle(other, input);
+        if let Some(network) = self.shared {
+            for (node, conn) in [(node, conn), (other, accepted)] {
+                self.handle(node, Input::SharedNetwork { conn, network });
+            }
+        }
     }
 
     pub fn is_cut(&self, a: usize, b: usize) -> bool {

@@ -10,7 +10,8 @@ pub struct Lab {
     processes: RefCell<Vec<(String, Child)>>,
 }
 
-fn must(line: &str) {
+/// Runs a command line that must succeed.
+pub fn must(line: &str) {
     let mut words = line.split_whitespace();
     let program = words.next().expect("a program");
     let output = Command::new(program)

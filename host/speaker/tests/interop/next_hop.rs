@@ -2,7 +2,7 @@
 
 use crate::Case;
 use crate::bird;
-use crate::lab::{Lab, stays, wait};
+use crate::lab::{Lab, must, stays, wait};
 
 pub const CASES: &[Case] = &[
     Case {
@@ -10,6 +10,12 @@ pub const CASES: &[Case] = &[
         name: "bird_extended_next_hop",
         shows: "IPv4 routes with IPv6 next hops both ways over an IPv6 session, link-local ones too (RFC 8950, 2545)",
         run: bird_extended_next_hop,
+    },
+    Case {
+        peer: "bird",
+        name: "bird_third_party",
+        shows: "next hops on the shared LAN are kept between three BIRDs, in both families; nobody is its own (RFC 4271 §5.1.3)",
+        run: bird_third_party,
     },
     Case {
         peer: "frr",
@@ -70,6 +76,114 @@ fn bird_extended_next_hop(lab: &Lab) {
         !shown("10.200.0.0/26").contains("fd09::1")
             && lab.explain("10.201.0.0/26").contains("no path")
     });
+}
+
+/// A LAN of four machines: us at .1, and `m2` to `m4`. BIRD takes no next hop that is its own machine's.
+fn lan_of_four() {
+    must("ip -n us link add lan type bridge");
+    must("ip -n us addr add 10.9.5.1/24 dev lan");
+    must("ip -n us addr add fd09:5::1/64 dev lan nodad");
+    must("ip -n us link set lan up");
+    for n in 2..=4 {
+        must(&format!("ip netns add m{n}"));
+        must(&format!(
+            "ip link add p{n} netns us type veth peer name c1 netns m{n}"
+        ));
+        must(&format!("ip -n us link set p{n} master lan up"));
+        must(&format!("ip -n m{n} addr add 10.9.5.{n}/24 dev c1"));
+        must(&format!("ip -n m{n} addr add fd09:5::{n}/64 dev c1 nodad"));
+        must(&format!("ip -n m{n} link set lo up"));
+        must(&format!("ip -n m{n} link set c1 up"));
+    }
+}
+
+/// A BIRD on the LAN, in an AS of its own: two routes, of which the second has the next hop of BIRD 3.
+fn bird_on_lan(lab: &Lab, n: u8, lan: &str, routes: [&str; 2]) {
+    let dir = lab.dir.path().display();
+    let family = if lan.contains(':') { "ipv6" } else { "ipv4" };
+    let statics = match n {
+        2 => routes
+            .map(|route| format!("route {route} blackhole;"))
+            .concat(),
+        _ => String::new(),
+    };
+    let config = lab.write(
+        &format!("bird{n}.conf"),
+        &format!(
+            "log \"{dir}/bird{n}.log\" all;\nrouter id 10.9.0.{n};\nprotocol device {{}}\n\
+             protocol direct {{ ipv4; ipv6; }}\nprotocol static lan {{ {family}; {statics} }}\n\
+             filter told {{ if source != RTS_STATIC then reject;\n\
+             if net = {} then bgp_next_hop = {lan}3; accept; }}\n\
+             protocol bgp ours {{ local {lan}{n} as 6451{n}; strict bind; connect delay time 1; error wait time 1, 2;\n\
+             neighbor {lan}1 as 64511; {family} {{ import all; export filter told; }}; }}\n",
+            routes[1]
+        ),
+    );
+    let (socket, pid) = (format!("{dir}/bird{n}.ctl"), format!("{dir}/bird{n}.pid"));
+    let argv = ["bird", "-f", "-c", &config, "-s", &socket, "-P", &pid];
+    lab.start(&format!("m{n}"), &format!("bird{n}"), &argv);
+}
+
+fn bird_third_party(lab: &Lab) {
+    lan_of_four();
+    let families = [
+        ("10.9.5.", ["10.201.0.0/26", "10.201.1.0/26"]),
+        ("fd09:5::", ["fd00:201::/64", "fd00:201:1::/64"]),
+    ];
+    for (lan, routes) in families {
+        let ours = |mode: &str| {
+            let neighbor = |n: u8| {
+                format!(
+                    "[[neighbor]]\naddress = \"{lan}{n}\"\nas = 6451{n}\nconnect_retry = 1\n\
+                     link_local_next_hop = false\nnext_hop = \"{mode}\"\n"
+                )
+            };
+            [2, 3, 4].map(neighbor).concat()
+        };
+        (2..=4).for_each(|n| bird_on_lan(lab, n, lan, routes));
+        let listen = match lan {
+            "fd09:5::" => "[fd09:5::1]:179",
+            _ => "10.9.5.1:179",
+        };
+        lab.ours_at(listen, 64511, &ours("third-party"));
+        let check = |n: u8, route: usize, hop: u8| {
+            wait(
+                &format!("BIRD {n} has {} by {lan}{hop}", routes[route]),
+                30,
+                || {
+                    let shown = bird::birdc(
+                        lab,
+                        n,
+                        &format!("show route {} protocol ours all", routes[route]),
+                    );
+                    let hops = shown
+                        .lines()
+                        .filter_map(|line| line.split_once("BGP.next_hop: "));
+                    hops.map(|(_, hop)| hop.trim().to_owned())
+                        .eq([format!("{lan}{hop}")])
+                },
+            );
+        };
+        check(3, 0, 2);
+        check(4, 0, 2);
+        check(3, 1, 1);
+        check(4, 1, 3);
+        // The control: by default the next hop is we, for all.
+        let path = lab.path("ours.toml");
+        let text = std::fs::read_to_string(&path).expect("written before");
+        lab.write("ours.toml", &text.replace("third-party", "auto"));
+        lab.signal("ours", "HUP");
+        for (n, route) in [(3, 0), (4, 0), (3, 1), (4, 1)] {
+            check(n, route, 1);
+        }
+        for name in ["ours", "bird2", "bird3", "bird4"] {
+            lab.signal(name, "TERM");
+        }
+    }
+    for n in 2..=4 {
+        must(&format!("ip netns del m{n}"));
+    }
+    must("ip -n us link del lan");
 }
 
 // Without zebra FRR knows no links: so over iBGP, and without a link-local next hop.
