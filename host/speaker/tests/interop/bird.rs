@@ -144,7 +144,7 @@ pub fn established(lab: &Lab) -> bool {
     lab.neighbors().contains("Established")
 }
 
-fn bird_has(lab: &Lab, n: u8, prefix: &str) -> bool {
+pub fn bird_has(lab: &Lab, n: u8, prefix: &str) -> bool {
     birdc(lab, n, &format!("show route {prefix}")).contains("[ours")
 }
 

@@ -38,6 +38,11 @@ const OWN: &str = "[[originate]]\nprefix = \"10.200.0.0/26\"\ncommunities = [\"6
 /// Starts an ExaBGP at 10.9.0.2 that writes what it hears to exabgp.heard and does what is
 /// appended to exabgp.orders.
 fn start(lab: &Lab, asn: u32, remote: u32) {
+    start_with(lab, asn, remote, "", "");
+}
+
+/// As [`start`], with more settings of the neighbor, us, and more capabilities.
+pub fn start_with(lab: &Lab, asn: u32, remote: u32, settings: &str, capabilities: &str) {
     let heard = lab.path("exabgp.heard").display().to_string();
     let orders = lab.write("exabgp.orders", "");
     let script = format!("#!/bin/sh\nexec 3<&0\ncat <&3 >{heard} &\nexec tail -n +1 -f {orders}\n");
@@ -46,8 +51,8 @@ fn start(lab: &Lab, asn: u32, remote: u32) {
     std::fs::set_permissions(&script, mode).expect("it is ours");
     let text = format!(
         "process api {{\n run {script};\n encoder json;\n}}\nneighbor 10.9.0.1 {{\n \
-         router-id 10.9.0.2;\n local-address 10.9.0.2;\n local-as {asn};\n peer-as {remote};\n \
-         capability {{ asn4 enable; route-refresh enable; graceful-restart 30; extended-message enable; }}\n \
+         router-id 10.9.0.2;\n local-address 10.9.0.2;\n local-as {asn};\n peer-as {remote};\n {settings}\n \
+         capability {{ asn4 enable; route-refresh enable; graceful-restart 30; extended-message enable; {capabilities} }}\n \
          family {{ ipv4 unicast; ipv6 unicast; }}\n \
          api {{ processes [ api ]; receive {{ parsed; update; }} }}\n}}\n"
     );
@@ -64,14 +69,14 @@ fn start(lab: &Lab, asn: u32, remote: u32) {
     lab.start("them", "exabgp", &argv);
 }
 
-fn order(lab: &Lab, line: &str) {
+pub fn order(lab: &Lab, line: &str) {
     let path = lab.path("exabgp.orders");
     let file = std::fs::OpenOptions::new().append(true).open(path);
     writeln!(file.expect("it was started"), "{line}").expect("it can be written");
 }
 
 /// The last line that names a prefix under `what` (`announce` or `withdraw`).
-fn heard(lab: &Lab, what: &str, prefix: &str) -> Option<String> {
+pub fn heard(lab: &Lab, what: &str, prefix: &str) -> Option<String> {
     let text = std::fs::read_to_string(lab.path("exabgp.heard")).unwrap_or_default();
     let both = |line: &&str| line.contains(prefix) && line.contains(what);
     text.lines().rev().find(both).map(str::to_owned)

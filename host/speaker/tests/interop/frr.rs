@@ -125,7 +125,7 @@ pub fn detail(lab: &Lab, n: u8, prefix: &str) -> String {
     vtysh(lab, n, &format!("show bgp {family} unicast {prefix}"))
 }
 
-fn has(lab: &Lab, n: u8, prefix: &str) -> bool {
+pub fn has(lab: &Lab, n: u8, prefix: &str) -> bool {
     detail(lab, n, prefix).contains("from 10.9.0.1")
 }
 

@@ -21,13 +21,23 @@ pub const CASES: &[Case] = &[
 
 /// Starts a gobgpd at 10.9.0.2.
 fn start(lab: &Lab) {
-    start_with(
-        lab,
-        "[global.config]\n  as = 64512\n  router-id = \"10.9.0.2\"\n  local-address-list = [\"10.9.0.2\"]\n\
-         [[neighbors]]\n  [neighbors.config]\n    neighbor-address = \"10.9.0.1\"\n    peer-as = 64512\n\
-         [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      afi-safi-name = \"ipv4-unicast\"\n\
-         [[neighbors.afi-safis]]\n    [neighbors.afi-safis.config]\n      afi-safi-name = \"ipv6-unicast\"\n",
-    );
+    start_with(lab, &config(64512, 64512, ""));
+}
+
+/// A configuration with one neighbor, us, of both families, and more sections of that neighbor's.
+pub fn config(asn: u32, remote: u32, sections: &str) -> String {
+    let family = |name: &str| {
+        format!(
+            "[[neighbors.afi-safis]]\n[neighbors.afi-safis.config]\nafi-safi-name = \"{name}-unicast\"\n\
+             [neighbors.afi-safis.mp-graceful-restart.config]\nenabled = true\n"
+        )
+    };
+    format!(
+        "[global.config]\nas = {asn}\nrouter-id = \"10.9.0.2\"\nlocal-address-list = [\"10.9.0.2\"]\n\
+         [[neighbors]]\n[neighbors.config]\nneighbor-address = \"10.9.0.1\"\npeer-as = {remote}\n{sections}{}{}",
+        family("ipv4"),
+        family("ipv6")
+    )
 }
 
 /// Starts a gobgpd with this configuration.
@@ -53,7 +63,7 @@ pub fn gobgp(line: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn has(family: &str, prefix: &str) -> bool {
+pub fn has(family: &str, prefix: &str) -> bool {
     gobgp(&format!("global rib -a {family} {prefix}")).contains("*>")
 }
 

@@ -10,12 +10,14 @@ mod add_path;
 mod bfd;
 mod bird;
 mod bmp;
+mod capabilities;
 mod exabgp;
 mod frr;
 mod gobgp;
 mod guarded;
 mod lab;
 mod long_lived;
+mod large;
 mod md5;
 mod mrt;
 mod next_hop;
@@ -79,6 +81,8 @@ const SUITES: &[&[Case]] = &[
     md5::CASES,
     restart::CASES,
     long_lived::CASES,
+    capabilities::CASES,
+    large::CASES,
     mrt::CASES,
     bmp::CASES,
 ];

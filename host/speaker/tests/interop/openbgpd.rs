@@ -44,11 +44,6 @@ pub const CASES: &[Case] = &[
         "kill -9 of us: OpenBGPD keeps our routes until we are back (RFC 4724)",
         we_are_killed,
     ),
-    case(
-        "openbgpd_large_table",
-        "100,000 routes of ours, then all withdrawn",
-        large_table,
-    ),
 ];
 
 const NEIGHBOR: &str =
@@ -58,6 +53,11 @@ const SOCKET: &str = "/run/openbgpd/interop.sock";
 
 /// Starts a bgpd at 10.9.0.2.
 fn start(lab: &Lab, asn: u32, remote: u32, networks: &[&str]) {
+    start_with(lab, asn, remote, networks, "");
+}
+
+/// Starts a bgpd at 10.9.0.2 with more settings of its neighbor, us.
+pub fn start_with(lab: &Lab, asn: u32, remote: u32, networks: &[&str], settings: &str) {
     std::fs::create_dir_all("/run/openbgpd").expect("our /run");
     let mut text = format!(
         "AS {asn}\nrouter-id 10.9.0.2\nlisten on 10.9.0.2\nfib-update no\nsocket \"{SOCKET}\"\n\
@@ -69,7 +69,7 @@ fn start(lab: &Lab, asn: u32, remote: u32, networks: &[&str]) {
     text += &format!(
         "neighbor 10.9.0.1 {{\n remote-as {remote}\n local-address 10.9.0.2\n \
          announce IPv4 unicast\n announce IPv6 unicast\n announce refresh yes\n announce enhanced refresh yes\n \
-         announce restart yes\n}}\nallow from any\nallow to any\n"
+         announce restart yes\n{settings}}}\nallow from any\nallow to any\n"
     );
     let config = lab.write("bgpd.conf", &text);
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -77,7 +77,7 @@ fn start(lab: &Lab, asn: u32, remote: u32, networks: &[&str]) {
     lab.start("them", "openbgpd", &["/usr/sbin/bgpd", "-d", "-f", &config]);
 }
 
-fn ctl(line: &str) -> String {
+pub fn ctl(line: &str) -> String {
     let output = Command::new("bgpctl")
         .args(["-s", SOCKET])
         .args(line.split(' '))
@@ -86,7 +86,7 @@ fn ctl(line: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn has(prefix: &str) -> bool {
+pub fn has(prefix: &str) -> bool {
     ctl(&format!("show rib {prefix}")).contains(prefix)
 }
 
@@ -192,37 +192,4 @@ fn we_are_killed(lab: &Lab) {
         lab.neighbors().contains("Established")
     });
     stays("kept after End-of-RIB", 2, || has("10.200.0.0/26"));
-}
-
-fn large_table(lab: &Lab) {
-    start(lab, 64512, 64512, &[]);
-    crate::bird::start_client(lab, 3, &[]);
-    let mut own = String::new();
-    for i in 0..100_000u32 {
-        let (a, b, c) = (20 + (i >> 16), i >> 8 & 255, i & 255);
-        own += &format!(
-            "[[originate]]\nprefix = \"{a}.{b}.{c}.0/24\"\nmed = {}\n",
-            i % 1000
-        );
-    }
-    lab.ours(64512, &format!("{NEIGHBOR}as = 64512\n{own}"));
-    let prefixes = || -> usize {
-        let text = ctl("show neighbor 10.9.0.1");
-        let line = text.lines().find(|line| line.contains("Prefixes"));
-        let numbers = line.unwrap_or_default().split_whitespace();
-        numbers
-            .filter_map(|word| word.parse::<usize>().ok())
-            .max()
-            .unwrap_or(0)
-    };
-    wait("OpenBGPD has all", 60, || prefixes() >= 100_000);
-    let config = lab.path("ours.toml");
-    let text = std::fs::read_to_string(&config).expect("ours");
-    let head = text.split("[[originate]]").next().expect("a head");
-    lab.write("ours.toml", head);
-    lab.signal("ours", "HUP");
-    wait("all are withdrawn", 60, || {
-        !has("20.0.0.0/24") && !has("21.134.159.0/24")
-    });
-    assert!(lab.neighbors().contains("Established"), "without a flap");
 }
