@@ -22,6 +22,9 @@ const HOLD: &str = "one that is stopped is given up after the hold time (RFC 427
 const ROLES: &str = "roles that fit, our ONLY_TO_CUSTOMER, roles that do not fit (RFC 9234)";
 const TEXT: &str = "what operators say at a shutdown and a reset, both ways (RFC 9003)";
 
+const LIMIT: &str =
+    "more prefixes than it takes: its Cease is shown, and it takes us back (RFC 4486)";
+
 pub const CASES: &[Case] = &[
     case("bird", "bird_extended_messages", EXTENDED, |lab| {
         let session = "neighbor 10.9.0.1 as 64512; hold time 90; enable extended messages on;";
@@ -166,13 +169,29 @@ pub const CASES: &[Case] = &[
         "a ROUTE-REFRESH of its API is answered (RFC 2918)",
         exabgp_refresh,
     ),
-    case("openbgpd", "openbgpd_texts", TEXT, openbgpd_texts),
-    case(
-        "openbgpd",
-        "openbgpd_limit",
-        "more prefixes than its max-prefix: its Cease is shown, and it takes us back (RFC 4486)",
-        openbgpd_limit,
-    ),
+    case("bird", "bird_texts", TEXT, |lab| {
+        let route = format!("protocol static s4 {{ ipv4; route {THEIRS} blackhole; }}");
+        bird::start(
+            lab,
+            2,
+            64512,
+            &route,
+            "neighbor 10.9.0.1 as 64512; hold time 90;",
+        );
+        let shut = || drop(bird::birdc(lab, 2, "disable ours \"maintenance\""));
+        texts(lab, || bird::log(lab, 2), shut);
+    }),
+    case("openbgpd", "openbgpd_texts", TEXT, |lab| {
+        openbgpd::start_with(lab, 64512, 64512, &[THEIRS], "");
+        let log = || std::fs::read_to_string(lab.path("openbgpd.out")).unwrap_or_default();
+        let shut = || drop(openbgpd::ctl("neighbor 10.9.0.1 down maintenance"));
+        texts(lab, log, shut);
+    }),
+    case("openbgpd", "openbgpd_limit", LIMIT, |lab| {
+        openbgpd::start_with(lab, 64512, 64512, &[], " max-prefix 1\n");
+        let clear = || drop(openbgpd::ctl("neighbor 10.9.0.1 clear"));
+        limited(lab, || openbgpd::has(OWN), clear);
+    }),
 ];
 
 const OWN: &str = "10.200.0.0/26";
@@ -402,8 +421,8 @@ fn exabgp_refresh(lab: &Lab) {
     wait("and again", 10, || count() == 2);
 }
 
-fn openbgpd_texts(lab: &Lab) {
-    openbgpd::start_with(lab, 64512, 64512, &[THEIRS], "");
+/// What we say is in the daemon's log, and what is said when it is shut down is shown by us.
+fn texts(lab: &Lab, log: impl Fn() -> String, shut: impl Fn()) {
     ours(lab, 64512, 64512, "");
     wait("we have its route", 20, || has_route(lab));
     let reset = speaker::Query::Reset {
@@ -411,12 +430,9 @@ fn openbgpd_texts(lab: &Lab) {
         text: "new cable".to_owned(),
     };
     lab.ask(&reset);
-    wait("OpenBGPD was told", 10, || {
-        let said = std::fs::read_to_string(lab.path("openbgpd.out")).unwrap_or_default();
-        said.contains("new cable")
-    });
+    wait("it was told", 10, || log().contains("new cable"));
     wait("and it comes back", 20, || has_route(lab));
-    openbgpd::ctl("neighbor 10.9.0.1 down maintenance");
+    shut();
     wait("we were told", 10, || {
         lab.neighbors()
             .contains("Received: Administrative shutdown: \"maintenance\"")
@@ -424,20 +440,20 @@ fn openbgpd_texts(lab: &Lab) {
     assert!(!has_route(lab));
 }
 
-fn openbgpd_limit(lab: &Lab) {
-    openbgpd::start_with(lab, 64512, 64512, &[], " max-prefix 1\n");
-    let more = "[[originate]]\nprefix = \"10.200.1.0/26\"\n";
+/// The daemon takes one prefix of each family.
+fn limited(lab: &Lab, has: impl Fn() -> bool, clear: impl Fn()) {
     ours(lab, 64512, 64512, "");
-    wait("one is well", 20, || openbgpd::has(OWN));
+    wait("one is well", 20, &has);
     let text = std::fs::read_to_string(lab.path("ours.toml")).expect("ours");
+    let more = "[[originate]]\nprefix = \"10.200.1.0/26\"\n";
     lab.write("ours.toml", &format!("{text}{more}"));
     lab.signal("ours", "HUP");
     wait("two are not", 10, || {
-        lab.neighbors()
-            .contains("Maximum number of prefixes reached")
+        let said = lab.neighbors();
+        said.contains("Maximum number of prefixes reached") && !bird::established(lab)
     });
     lab.write("ours.toml", &text);
     lab.signal("ours", "HUP");
-    openbgpd::ctl("neighbor 10.9.0.1 clear");
-    wait("and with one again", 20, || openbgpd::has(OWN));
+    clear();
+    wait("and with one again", 20, has);
 }
