@@ -58,6 +58,39 @@ fn without_the_client_flag_nothing_is_reflected() {
     assert!(world.holders(2, "10.200.0.0/26").is_empty());
 }
 
+/// RFC 4271 §6.3: kept out, and nothing else comes of it.
+#[test]
+fn multicast_prefixes_are_kept_out() {
+    let mut world = World::new(star(3), 1);
+    let check = |world: &mut World, prefix: &str, expected: PathStanding| {
+        let told = expected == PathStanding::Best;
+        let paths = world.speaker(0).explain(net(prefix)).paths;
+        let standings: Vec<_> = paths.into_iter().map(|path| path.standing).collect();
+        assert_eq!(standings, [expected], "{prefix}");
+        assert_eq!(!world.holders(2, prefix).is_empty(), told, "{prefix}");
+    };
+    let out = ["224.0.0.0/4", "239.1.2.0/24", "ff00::/8", "ff0e::1/128"];
+    let others = [
+        "192.0.0.0/3",
+        "223.255.255.0/24",
+        "240.0.0.0/24",
+        "fe00::/8",
+    ];
+    for prefix in out.into_iter().chain(others) {
+        originate(&mut world, 1, prefix, Origin::default());
+    }
+    world.seconds(5);
+    for prefix in out {
+        check(&mut world, prefix, PathStanding::Lost("multicast-prefix"));
+    }
+    for prefix in others {
+        check(&mut world, prefix, PathStanding::Best);
+    }
+    unoriginate(&mut world, 1, out[0]);
+    world.seconds(5);
+    assert!(world.speaker(0).explain(net(out[0])).paths.is_empty());
+}
+
 /// Two reflectors of one cluster, both with clients 2 and 3.
 fn twin(cluster: [Ipv4Addr; 2]) -> World {
     let mut configs: Vec<_> = (0..4).map(|n| config(n, AS)).collect();

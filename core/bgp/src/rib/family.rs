@@ -164,7 +164,9 @@ impl<K: Key> FamilyRib<K> {
             let mut said = said;
             said.path_id = self.ids.get(i).copied().unwrap_or(0);
             let mut received = None;
-            if !as_it_is {
+            if key.is_multicast() {
+                said.rejection = Some(Rejection::MulticastPrefix);
+            } else if !as_it_is {
                 (said, received) = {
                     let applied = import.apply(said, || key.to_net(), &mut shared);
                     if import.is_limited() {

@@ -27,6 +27,8 @@ pub(crate) enum Rejection {
     NoImportPolicy = 7,
     MaxPrefixes = 8,
     NextHopUnreachable = 9,
+    /// RFC 4271 §6.3: no route of unicast.
+    MulticastPrefix = 10,
 }
 
 impl Rejection {
@@ -41,7 +43,8 @@ impl Rejection {
             | Rejection::OriginatorIdLoop
             | Rejection::ClusterListLoop
             | Rejection::OwnNextHop
-            | Rejection::RouteLeak => false,
+            | Rejection::RouteLeak
+            | Rejection::MulticastPrefix => false,
         }
     }
 
@@ -62,6 +65,7 @@ impl Rejection {
             Rejection::RouteLeak => "route-leak",
             Rejection::NoImportPolicy => "no-import-policy",
             Rejection::MaxPrefixes => "max-prefixes",
+            Rejection::MulticastPrefix => "multicast-prefix",
         }
     }
 }

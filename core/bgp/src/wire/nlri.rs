@@ -15,6 +15,8 @@ pub(crate) trait Key: Copy + Eq + Ord + Hash + Debug + Default {
     /// From a length of at most `BITS` and its octets, which are enough for it.
     fn from_wire(len: u8, octets: &[u8]) -> Self;
     fn length(self) -> u8;
+    /// All its addresses are multicast ones (RFC 5771, RFC 4291 §2.7).
+    fn is_multicast(self) -> bool;
     /// Appends length and octets.
     fn encode(self, out: &mut Vec<u8>);
     /// Two words to hash.
@@ -57,6 +59,11 @@ impl Key for V4 {
 
     fn length(self) -> u8 {
         self.len
+    }
+
+    #[inline]
+    fn is_multicast(self) -> bool {
+        self.addr >> 28 == 0xe && self.len >= 4
     }
 
     #[inline]
@@ -108,6 +115,11 @@ impl Key for V6 {
 
     fn length(self) -> u8 {
         self.len
+    }
+
+    #[inline]
+    fn is_multicast(self) -> bool {
+        self.hi >> 56 == 0xff && self.len >= 8
     }
 
     #[inline]

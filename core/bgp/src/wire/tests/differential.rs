@@ -563,7 +563,7 @@ const KNOWN: &[(&str, &str)] = &[
     ),
     (
         "theirs: BgpUpdateMessageParsingError/InvalidIpv4UnicastNetwork",
-        "a multicast prefix: RFC 4271 §6.3 wants it ignored, we take it as any other (docs/rfc.md)",
+        "a multicast prefix: the message is well formed, the prefix is kept out later (RFC 4271 §6.3)",
     ),
     (
         "theirs: BgpUpdateMessageParsingError/PathAttributeError/AigpError",
