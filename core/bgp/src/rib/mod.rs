@@ -12,12 +12,12 @@ mod family;
 mod index;
 mod judge;
 mod log;
-mod long_lived;
 mod net_set;
 pub(crate) mod outbox;
 mod ranking;
 mod reach;
 mod received;
+mod stale;
 pub(crate) mod table;
 mod walk;
 

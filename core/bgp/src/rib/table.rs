@@ -7,8 +7,8 @@ use super::attributes::{Attributes, NextHops};
 use super::decision::{self, Origin};
 use super::index::{Index, hash_words};
 use super::log::{Before, Log};
-use super::long_lived::Marker;
 use super::received::{Received, Said};
+use super::stale::Stale;
 use crate::wire::nlri::Key;
 
 /// End of a list.
@@ -67,23 +67,6 @@ impl Rejection {
             Rejection::MaxPrefixes => "max-prefixes",
             Rejection::MulticastPrefix => "multicast-prefix",
         }
-    }
-}
-
-/// Whether a path has outlived what it came with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Stale {
-    No,
-    /// Its session ended (RFC 4724 §4.2), or the peer sends all anew (RFC 7313 §4).
-    Marked,
-    /// The restart time is over too (RFC 9494 §4.2).
-    LongLived,
-}
-
-impl Stale {
-    pub fn is_stale(self) -> bool {
-        self != Stale::No
     }
 }
 
@@ -439,42 +422,6 @@ impl<K: Key> Table<K> {
     /// A path by its number.
     pub fn path(&self, at: u32) -> &Path {
         &self.paths[at as usize]
-    }
-
-    /// Marks a peer's path as stale (RFC 4724 §4.2).
-    pub fn mark_stale(&mut self, path: u32, counted: &mut Counted) {
-        let path = self.paths.get_mut(path as usize);
-        if let Some(path) = path.filter(|path| !path.stale.is_stale()) {
-            counted.stale += 1;
-            path.stale = Stale::Marked;
-        }
-    }
-
-    /// Puts LLGR_STALE on a path whose restart time is over (RFC 9494 §4.2). False when NO_LLGR,
-    /// from the peer or by the import filter, forbids to keep it.
-    pub fn mark_long_lived(
-        &mut self,
-        id: u32,
-        at: u32,
-        marker: &mut Marker,
-        shared: &mut Shared<'_>,
-        counted: &mut Counted,
-    ) -> bool {
-        let said = self.said(at);
-        let path = &mut self.paths[at as usize];
-        let (used, next_hop) = (path.attributes, path.next_hop);
-        let Some(attributes) = marker.mark(used, said.attributes, shared) else {
-            return false;
-        };
-        path.stale = Stale::LongLived;
-        let marked = Announcement {
-            attributes,
-            next_hop,
-            ..said
-        };
-        let received = self.received.get(at);
-        self.judge(id, at, (marked, received), shared, counted);
-        true
     }
 
     /// Puts in place what a changed import filter makes of a peer's path.
