@@ -13,6 +13,8 @@ pub enum Bug {
     HigherRouterId,
     /// The model sends MED on to the next AS but one.
     MedGoesOn,
+    /// The model takes long-lived stale routes for as good as any.
+    StaleIsFresh,
     /// Machines lose a withdrawal that they should send, now and then.
     LosesWithdrawal,
     /// Machines send two messages of a session in the wrong order now and then.
@@ -21,12 +23,13 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 7] = [
+    pub const ALL: [Bug; 8] = [
         Bug::MedAcrossNeighbours,
         Bug::NoClusterLoop,
         Bug::ReflectsToAll,
         Bug::HigherRouterId,
         Bug::MedGoesOn,
+        Bug::StaleIsFresh,
         Bug::LosesWithdrawal,
         Bug::ReordersMessages,
     ];
@@ -39,6 +42,7 @@ impl Bug {
             Bug::ReflectsToAll => "reflects-to-all",
             Bug::HigherRouterId => "higher-router-id",
             Bug::MedGoesOn => "med-goes-on",
+            Bug::StaleIsFresh => "stale-is-fresh",
             Bug::LosesWithdrawal => "loses-withdrawal",
             Bug::ReordersMessages => "reorders-messages",
         }

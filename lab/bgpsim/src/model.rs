@@ -1,4 +1,4 @@
-//! The reference model: what RFC 4271, 4456 and 1997 make of a set of configurations.
+//! The reference model: what RFC 4271, 4456, 1997 and 9494 §4.3 make of a set of configurations.
 //!
 //! Nothing here is fast or remembers anything: a node's view is computed from all that it was
 //! told, what it tells from its view, and a network by doing that for one node after the other
@@ -37,6 +37,8 @@ pub struct Session {
     ebgp: bool,
     local_as: u32,
     peer_id: Ipv4Addr,
+    /// This side has told, and has heard, that it knows long-lived stale routes.
+    knows_stale: [bool; 2],
 }
 
 /// A path in a node's view.
@@ -51,7 +53,12 @@ pub struct Path {
     ibgp: bool,
     cluster: Option<Ipv4Addr>,
     peer_id: Ipv4Addr,
+    /// Least preferred (RFC 9494 §4.3).
+    stale: bool,
 }
+
+/// LLGR_STALE.
+const STALE: u32 = 0xffff_0006;
 
 /// All paths of a node.
 pub type View = BTreeMap<IpNet, Vec<Path>>;
@@ -93,7 +100,10 @@ impl Network {
         if !agrees || families.is_empty() || a.passive && b.passive || same_id {
             return None;
         }
+        let knows =
+            |entry: &PeerConfig| entry.graceful_restart.is_some() && entry.long_lived.is_some();
         Some(Session {
+            knows_stale: [knows(&a), knows(&b)],
             families,
             ebgp: my_as != their_as,
             local_as: my_as.0,
@@ -133,6 +143,7 @@ impl Network {
                 ibgp: false,
                 cluster: None,
                 peer_id: Ipv4Addr::UNSPECIFIED,
+                stale: false,
             });
         }
         for peer in 0..self.configs.len() {
@@ -147,6 +158,7 @@ impl Network {
                     ibgp: !session.ebgp,
                     cluster: session.entry.rr_client.filter(|_| !session.ebgp),
                     peer_id: session.peer_id,
+                    stale: session.knows_stale[0] && route.communities.contains(&STALE),
                 });
             }
         }
@@ -193,7 +205,8 @@ impl Network {
     /// that is left.
     fn decide(&self, paths: &mut [Path]) {
         type Key = fn(&Path) -> u64;
-        let steps: [(&'static str, Key); 9] = [
+        let steps: [(&'static str, Key); 10] = [
+            ("long-lived-stale", |p| u64::from(p.stale)),
             ("locally-originated", |p| u64::from(p.from.is_some())),
             ("local-pref", |p| {
                 u64::from(u32::MAX - p.route.local_pref.unwrap_or(100))
@@ -216,6 +229,7 @@ impl Network {
                 "multi-exit-disc" if self.bug != Some(Bug::MedAcrossNeighbours) => {
                     a.route.as_path.first() == b.route.as_path.first() && key(a) < key(b)
                 }
+                "long-lived-stale" if self.bug == Some(Bug::StaleIsFresh) => false,
                 "router-id" if self.bug == Some(Bug::HigherRouterId) => key(a) > key(b),
                 _ => key(a) < key(b),
             };
@@ -268,6 +282,10 @@ impl Network {
         if has(&[0xffff_ff02]) || session.ebgp && has(&[0xffff_ff01, 0xffff_ff03]) {
             return None;
         }
+        let strange = path.stale && !session.knows_stale[1];
+        if strange && (session.ebgp || !session.entry.long_lived_partial) {
+            return None;
+        }
         let next_hop = next_hop(me, session, family(prefix), path)?;
         let mut route = Route {
             next_hop: Some(next_hop),
@@ -282,6 +300,10 @@ impl Network {
             }
         } else {
             route.local_pref = route.local_pref.or(Some(100));
+        }
+        if strange {
+            route.local_pref = Some(0);
+            route.communities.push(0xffff_ff01);
         }
         if reflected {
             route.originator = route.originator.or(Some(path.peer_id));

@@ -1,7 +1,7 @@
 //! What befalls a network: drawn one by one, from what is possible at that moment.
 
 use crate::random::Random;
-use crate::topology::{address, filter, name, node_at, origin, prefix};
+use crate::topology::{address, filter, long_lived, name, node_at, origin, prefix};
 use crate::world::World;
 use bgp::{Config, Family, GracefulRestart, Input, NextHopMode, PathState, PeerConfig};
 use std::collections::BTreeSet;
@@ -120,7 +120,7 @@ fn change(random: &mut Random, config: &mut Config, nodes: usize) -> &'static st
         return "originate";
     }
     let peer = &mut config.peers[at];
-    match random.below(13) {
+    match random.below(15) {
         0 | 1 => {
             peer.import = filter(random);
             "import filter"
@@ -172,6 +172,14 @@ fn change(random: &mut Random, config: &mut Config, nodes: usize) -> &'static st
             let own = [0xfd01, 0, 0, 0, 0, 0, 1, random.below(3) as u16];
             peer.own_next_hop = random.chance(70).then(|| own.into());
             "own next hop"
+        }
+        12 => {
+            peer.long_lived = long_lived(random);
+            "long-lived graceful restart"
+        }
+        13 => {
+            peer.long_lived_partial = !peer.long_lived_partial;
+            "long-lived stale routes for who does not know them"
         }
         _ => {
             peer.graceful_restart = random.chance(60).then_some(GracefulRestart {

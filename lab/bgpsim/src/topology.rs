@@ -3,7 +3,7 @@
 
 use crate::random::Random;
 use bgp::{Action, Config, Filter, GracefulRestart, NextHopMode, Origin, PeerConfig, PrefixMatch};
-use bgp::{Family, RangeConfig, Rule, Source};
+use bgp::{Family, LongLived, RangeConfig, Rule, Source};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -47,7 +47,14 @@ pub fn origin(random: &mut Random, prefix: IpNet) -> Origin {
         IpNet::V4(_) => IpAddr::from([10, 99, 0, random.below(3) as u8 + 1]),
         IpNet::V6(_) => IpAddr::from([0xfd99, 0, 0, 0, 0, 0, 0, random.below(3) as u16 + 1]),
     };
-    let community = [0xffff_ff01, 0xffff_ff02, 0xffff_ff03, 64512 << 16 | 7];
+    let community = [
+        0xffff_ff01,
+        0xffff_ff02,
+        0xffff_ff03,
+        // LLGR_STALE: as if it came from beyond.
+        0xffff_0006,
+        64512 << 16 | 7,
+    ];
     Origin {
         local_pref: random.pick(&[None, None, None, Some(100), Some(50), Some(200)]),
         med: random.pick(&[None, None, Some(0), Some(10), Some(20)]),
@@ -64,6 +71,16 @@ pub fn origin(random: &mut Random, prefix: IpNet) -> Origin {
         next_hop: random.chance(15).then_some(far),
         ..Origin::default()
     }
+}
+
+/// Long-lived graceful restart, or none.
+pub fn long_lived(random: &mut Random) -> Option<LongLived> {
+    random.chance(50).then(|| LongLived {
+        stale_times: Family::ALL
+            .map(|family| (family, Duration::from_secs(random.pick(&[0, 5, 20, 40]))))
+            .into(),
+        limit: random.chance(20).then_some(Duration::from_secs(10)),
+    })
 }
 
 /// A filter: mostly none.
@@ -106,6 +123,8 @@ fn entry(random: &mut Random, own: usize, other: usize, asn: u32) -> PeerConfig 
         restart_time: Duration::from_secs(random.pick(&[5, 20, 60])),
         stale_time: Duration::from_secs(random.pick(&[10, 60])),
     });
+    peer.long_lived = long_lived(random);
+    peer.long_lived_partial = random.chance(30);
     peer.connect_retry = Duration::from_secs(random.pick(&[1, 5]));
     peer.import = filter(random);
     peer.export = filter(random);
