@@ -13,6 +13,7 @@
 //! assert!(matches!(first, mrt::Record::PeerIndexTable(_)));
 //! ```
 
+mod as_path;
 pub mod bmp;
 pub mod mrt;
 mod mrt_read;

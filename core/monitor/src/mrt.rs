@@ -8,7 +8,7 @@ pub use crate::mrt_read::{
     BgpMessage, Error, Peer, PeerIndexTable, Record, Records, Rib, RibEntry, StateChange,
 };
 use crate::update::{afi, next_hop, put_prefix, with_next_hop};
-use bgp::{RibAttributes, RibPath, RibSlice, SessionView};
+use bgp::{Family, RibAttributes, RibPath, RibSlice, SessionView};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -174,6 +174,41 @@ fn table_attributes(set: &RibAttributes) -> Vec<u8> {
             crate::update::insert(&set.octets, 0x80, crate::update::kind::MP_REACH, &value)
         }
     }
+}
+
+/// Whether records of this type are read and written here.
+pub fn is_known(kind: u16) -> bool {
+    matches!(kind, TABLE_DUMP_V2 | BGP4MP | BGP4MP_ET)
+}
+
+/// Whether the prefixes of an UPDATE have path identifiers, on a session with them in these
+/// families (RFC 8050 §3): as the first of its routes has.
+pub fn has_ids(message: &[u8], ids_in: &[Family]) -> bool {
+    let first = || {
+        let body = message.get(crate::update::HEADER..)?;
+        let length = |at: usize| {
+            Some(usize::from(u16::from_be_bytes(
+                *body.get(at..)?.first_chunk()?,
+            )))
+        };
+        let withdrawn = length(0)?;
+        let attributes = length(2 + withdrawn)?;
+        let block = body.get(4 + withdrawn..)?.get(..attributes)?;
+        let mp = crate::update::attributes(block).find_map(|(kind, value, _)| {
+            use crate::update::kind::{MP_REACH, MP_UNREACH};
+            let afi = value
+                .get(1)
+                .filter(|_| matches!(kind, MP_REACH | MP_UNREACH));
+            afi.copied()
+        });
+        let plain = withdrawn > 0 || body.len() > 4 + withdrawn + attributes;
+        Some(if plain { 1 } else { mp.unwrap_or(1) })
+    };
+    let family = match first() {
+        Some(2) => Family::Ipv6,
+        Some(_) | None => Family::Ipv4,
+    };
+    ids_in.contains(&family)
 }
 
 /// The two ends of a session, as BGP4MP records name them.

@@ -1,8 +1,10 @@
 //! MRT files as the messages of a BGP sender, so that a table can be made again.
 //!
 //! A table dump is packed: prefixes with equal attributes share UPDATEs, of each prefix the first
-//! path is taken. Update files are played in their order, as if all came from one sender.
+//! path is taken. Update files are played in their order, as if all came from one sender; of paths
+//! with identifiers the first one of a prefix that is there, and the next when it goes.
 
+use crate::as_path;
 use crate::mrt::{BgpMessage, Error, Record, Records, Rib};
 use crate::update::{
     self, HEADER, KEEPALIVE, OPEN, UPDATE, announce, attributes, end_of_rib, insert, kind, message,
@@ -11,6 +13,7 @@ use crate::update::{
 use bgp::NextHop;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::rc::Rc;
 
 /// The greatest message without the extended message capability.
 const MAX_MESSAGE: usize = 4096;
@@ -36,25 +39,14 @@ pub struct Plan {
     /// Announcements in them.
     pub announced: usize,
     /// What was left out, by its reason's stable name: `no-next-hop`, `too-long`,
-    /// `two-octet-as`, `add-path`, `malformed`.
+    /// `add-path` (paths other than the first of their prefix), `malformed`, `torn-end` (a last record
+    /// that is not whole).
     pub left_out: BTreeMap<&'static str, usize>,
 }
 
 /// Our OPEN: IPv4 and IPv6 unicast, AS numbers of four octets.
 pub fn open(local_as: u32, id: Ipv4Addr, hold_time_s: u16) -> Vec<u8> {
-    let short = u16::try_from(local_as).unwrap_or(23456);
-    let mut capabilities = vec![1, 4, 0, 1, 0, 1, 1, 4, 0, 2, 0, 1, 65, 4];
-    capabilities.extend_from_slice(&local_as.to_be_bytes());
-    let length = capabilities.len() as u8;
-    let body: [&[u8]; 6] = [
-        &[4],
-        &short.to_be_bytes(),
-        &hold_time_s.to_be_bytes(),
-        &id.octets(),
-        &[length + 2, 2, length],
-        &capabilities,
-    ];
-    message(OPEN, &[&body.concat()])
+    update::open(local_as, id, hold_time_s, &[])
 }
 
 /// A KEEPALIVE.
@@ -88,13 +80,21 @@ pub fn read_open(message: &[u8]) -> Option<(u32, u16)> {
 /// What to send of a file.
 ///
 /// # Errors
-/// When the file is truncated or malformed, with the place.
+/// When the file is malformed, with the place.
 pub fn plan(file: &[u8], terms: &Terms) -> Result<Plan, Error> {
     let mut plan = Plan::default();
+    let mut several = Several::default();
     let mut groups: BTreeMap<(u16, &[u8]), Vec<Vec<u8>>> = BTreeMap::new();
     let mut last = None;
     for record in Records::new(file) {
-        match record? {
+        let record = match record {
+            Err(error) if error.truncated => {
+                plan.leave_out("torn-end", 1);
+                break;
+            }
+            other => other?,
+        };
+        match record {
             Record::Rib(Rib { prefix, entries }) => {
                 // Its paths with identifiers may have a record of their own.
                 let known = last.replace(prefix) == Some(prefix);
@@ -105,7 +105,7 @@ pub fn plan(file: &[u8], terms: &Terms) -> Result<Plan, Error> {
                     groups.entry(key).or_default().push(nlri);
                 }
             }
-            Record::Message(said) => plan.play(&said, terms),
+            Record::Message(said) => plan.play(&said, &mut several, terms),
             Record::PeerIndexTable(_) | Record::StateChange(_) | Record::Other { .. } => {}
         }
     }
@@ -121,6 +121,9 @@ pub fn plan(file: &[u8], terms: &Terms) -> Result<Plan, Error> {
 
 impl Plan {
     fn leave_out(&mut self, why: &'static str, count: usize) {
+        if count == 0 {
+            return;
+        }
         *self.left_out.entry(why).or_default() += count;
     }
 
@@ -146,21 +149,23 @@ impl Plan {
         }
     }
 
-    fn play(&mut self, said: &BgpMessage<'_>, terms: &Terms) {
+    fn play(&mut self, said: &BgpMessage<'_>, several: &mut Several, terms: &Terms) {
         if said.message.get(18) != Some(&UPDATE) {
             return;
         }
-        let done = match (said.as4, said.ids) {
-            (false, _) => Err("two-octet-as"),
-            (true, true) => Err("add-path"),
-            (true, false) => self.update(&said.message[HEADER..], terms),
-        };
-        if let Err(why) = done {
+        if let Err(why) = self.update(said, several, terms) {
             self.leave_out(why, 1);
         }
     }
 
-    fn update(&mut self, body: &[u8], terms: &Terms) -> Result<(), &'static str> {
+    fn update(
+        &mut self,
+        said: &BgpMessage<'_>,
+        several: &mut Several,
+        terms: &Terms,
+    ) -> Result<(), &'static str> {
+        let body = &said.message[HEADER..];
+        let source = said.ids.then_some(said.ends.remote);
         let field = |bytes: &[u8]| bytes.first_chunk().map(|two| u16::from_be_bytes(*two));
         let cut = |bytes: &'_ [u8]| {
             let length = usize::from(field(bytes).ok_or("malformed")?);
@@ -171,19 +176,26 @@ impl Plan {
         let (withdrawn, rest) = body[2..].split_at(length);
         let length = cut(rest)?;
         let (block, nlri) = rest[2..].split_at(length);
+        let wide;
+        let block = if said.as4 {
+            block
+        } else {
+            wide = as_path::widen(block).ok_or("malformed")?;
+            &wide[..]
+        };
         // Ours have no more than 4096 octets, also where the recorded session had longer ones.
         if HEADER + body.len() + 48 > MAX_MESSAGE {
             return Err("too-long");
         }
         if !withdrawn.is_empty() {
-            self.messages.push(withdraw(1, withdrawn));
+            self.withdraw(1, withdrawn, source, several)?;
         }
         for (kind, value, _) in attributes(block) {
             let family = (field(value), value.get(2));
             if let (kind::MP_UNREACH, (Some(afi @ 1..=2), Some(1))) = (kind, family)
                 && value.len() > 3
             {
-                self.messages.push(withdraw(afi, &value[3..]));
+                self.withdraw(afi, &value[3..], source, several)?;
             }
         }
         let mut reaches = Vec::new();
@@ -200,11 +212,147 @@ impl Plan {
         }
         for (afi, nlri, hop) in reaches {
             let (block, hop) = terms.apply(afi, block, hop)?;
-            self.messages.push(announce(afi, &block, &hop, nlri));
-            self.announced += count(nlri);
+            let Some(source) = source else {
+                // AS numbers that were made longer may need a second message.
+                if HEADER + 4 + block.len() + 48 + nlri.len() > MAX_MESSAGE {
+                    self.announce(afi, &block, &hop, &prefixes(nlri));
+                } else {
+                    self.messages.push(announce(afi, &block, &hop, nlri));
+                    self.announced += count(nlri);
+                }
+                continue;
+            };
+            let paths = with_ids(nlri).ok_or("malformed")?;
+            let all = paths.len();
+            let attributes = Rc::new((block, hop));
+            let told = several.announce(source, afi, paths, &attributes);
+            self.leave_out("add-path", all - told.len());
+            if !told.is_empty() {
+                let (block, hop) = &*attributes;
+                let told: Vec<Vec<u8>> = told.into_iter().map(<[u8]>::to_vec).collect();
+                self.announce(afi, block, hop, &told);
+            }
         }
         Ok(())
     }
+
+    /// `source`: prefixes have path identifiers of this sender's.
+    fn withdraw(
+        &mut self,
+        afi: u16,
+        nlri: &[u8],
+        source: Option<IpAddr>,
+        several: &mut Several,
+    ) -> Result<(), &'static str> {
+        let Some(source) = source else {
+            self.messages.push(withdraw(afi, nlri));
+            return Ok(());
+        };
+        for (id, prefix) in with_ids(nlri).ok_or("malformed")? {
+            match several.withdraw(source, afi, prefix, id) {
+                Withdrawn::Untold => {}
+                Withdrawn::Next(next) => {
+                    self.messages.push(announce(afi, &next.0, &next.1, prefix));
+                    self.announced += 1;
+                }
+                Withdrawn::Last => self.messages.push(withdraw(afi, prefix)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Attributes and next hop as they are told.
+type Said = Rc<(Vec<u8>, NextHop)>;
+
+/// Paths with identifiers: by sender, address family and prefix, the first one is told.
+#[derive(Default)]
+struct Several {
+    paths: BTreeMap<Place, Vec<(u32, Said)>>,
+}
+
+/// Sender, address family and prefix.
+type Place = (IpAddr, u16, Vec<u8>);
+
+/// What comes of a path that has gone.
+enum Withdrawn {
+    /// It was not told.
+    Untold,
+    /// This one takes its place.
+    Next(Said),
+    /// It was the only one.
+    Last,
+}
+
+impl Several {
+    /// Returns the prefixes of which this is the path to tell.
+    fn announce<'a>(
+        &mut self,
+        source: IpAddr,
+        afi: u16,
+        nlri: Vec<(u32, &'a [u8])>,
+        said: &Said,
+    ) -> Vec<&'a [u8]> {
+        let mut told = Vec::new();
+        for (id, prefix) in nlri {
+            let paths = self.paths.entry((source, afi, prefix.to_vec()));
+            let paths = paths.or_default();
+            let known = paths.iter().position(|(known, _)| *known == id);
+            let at = known.unwrap_or(paths.len());
+            match paths.get_mut(at) {
+                Some(path) => path.1 = Rc::clone(said),
+                None => paths.push((id, Rc::clone(said))),
+            }
+            told.extend((at == 0).then_some(prefix));
+        }
+        told
+    }
+
+    fn withdraw(&mut self, source: IpAddr, afi: u16, prefix: &[u8], id: u32) -> Withdrawn {
+        let key = (source, afi, prefix.to_vec());
+        let Some(paths) = self.paths.get_mut(&key) else {
+            return Withdrawn::Untold;
+        };
+        let Some(at) = paths.iter().position(|(known, _)| *known == id) else {
+            return Withdrawn::Untold;
+        };
+        paths.remove(at);
+        match paths.first() {
+            _ if at > 0 => Withdrawn::Untold,
+            Some((_, next)) => Withdrawn::Next(Rc::clone(next)),
+            None => {
+                self.paths.remove(&key);
+                Withdrawn::Last
+            }
+        }
+    }
+}
+
+/// The prefixes in NLRI with their path identifiers (RFC 7911 §3).
+fn with_ids(mut nlri: &[u8]) -> Option<Vec<(u32, &[u8])>> {
+    let mut out = Vec::new();
+    while !nlri.is_empty() {
+        let (id, rest) = nlri.split_first_chunk()?;
+        let octets = 1 + usize::from(*rest.first()?).div_ceil(8);
+        let (prefix, rest) = rest.split_at_checked(octets)?;
+        out.push((u32::from_be_bytes(*id), prefix));
+        nlri = rest;
+    }
+    Some(out)
+}
+
+/// The prefixes in NLRI; ends early where one runs over the end.
+fn prefixes(mut nlri: &[u8]) -> Vec<Vec<u8>> {
+    let mut out = Vec::new();
+    while let Some(length) = nlri.first() {
+        let octets = 1 + usize::from(*length).div_ceil(8);
+        let Some((prefix, rest)) = nlri.split_at_checked(octets) else {
+            break;
+        };
+        out.push(prefix.to_vec());
+        nlri = rest;
+    }
+    out
 }
 
 /// How many prefixes there are in NLRI.

@@ -2,17 +2,20 @@
 
 use bgp::NextHop;
 use ipnet::IpNet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Attribute types that are looked at here.
 pub(crate) mod kind {
     pub const AS_PATH: u8 = 2;
     pub const NEXT_HOP: u8 = 3;
     pub const LOCAL_PREF: u8 = 5;
+    pub const AGGREGATOR: u8 = 7;
     pub const ORIGINATOR_ID: u8 = 9;
     pub const CLUSTER_LIST: u8 = 10;
     pub const MP_REACH: u8 = 14;
     pub const MP_UNREACH: u8 = 15;
+    pub const AS4_PATH: u8 = 17;
+    pub const AS4_AGGREGATOR: u8 = 18;
 }
 
 const EXTENDED: u8 = 0x10;
@@ -30,11 +33,29 @@ pub(crate) const KEEPALIVE: u8 = 4;
 pub(crate) fn message(kind: u8, body: &[&[u8]]) -> Vec<u8> {
     let length = HEADER + body.iter().map(|part| part.len()).sum::<usize>();
     let mut out = vec![0xff; 16];
-    let field = u16::try_from(length).expect("messages here are cut to 4096 octets");
+    let field = u16::try_from(length).expect("messages here are cut to what fits");
     out.extend_from_slice(&field.to_be_bytes());
     out.push(kind);
     body.iter().for_each(|part| out.extend_from_slice(part));
     out
+}
+
+/// An OPEN with IPv4 and IPv6 unicast, AS numbers of four octets, and `more` capabilities.
+pub(crate) fn open(asn: u32, id: Ipv4Addr, hold_time_s: u16, more: &[u8]) -> Vec<u8> {
+    let short = u16::try_from(asn).unwrap_or(23456);
+    let mut capabilities = vec![1, 4, 0, 1, 0, 1, 1, 4, 0, 2, 0, 1, 65, 4];
+    capabilities.extend_from_slice(&asn.to_be_bytes());
+    capabilities.extend_from_slice(more);
+    let length = capabilities.len() as u8;
+    let body: [&[u8]; 6] = [
+        &[4],
+        &short.to_be_bytes(),
+        &hold_time_s.to_be_bytes(),
+        &id.octets(),
+        &[length + 2, 2, length],
+        &capabilities,
+    ];
+    message(OPEN, &body)
 }
 
 /// The attributes of a block: type, value, and the whole with flags and length. Ends early where

@@ -148,10 +148,150 @@ fn messages_are_read_back_and_played() {
         replace_next_hop: false,
     };
     let plan = replay::plan(&out, &terms).expect("well-formed");
-    // A withdrawal, an announcement, two ends.
-    assert_eq!((plan.messages.len(), plan.announced), (4, 1));
-    assert_eq!(plan.left_out["add-path"], 1);
-    assert_eq!(plan.left_out["two-octet-as"], 1);
+    // Twice a withdrawal and an announcement, two ends; no identifiers are where they should be.
+    assert_eq!((plan.messages.len(), plan.announced), (6, 2));
+    assert_eq!(plan.left_out, [("malformed", 1)].into());
+}
+
+fn ends() -> Ends {
+    Ends {
+        remote_as: 64512,
+        local_as: 64512,
+        remote: [10, 9, 0, 2].into(),
+        local: [10, 9, 0, 1].into(),
+    }
+}
+
+fn terms() -> Terms {
+    Terms {
+        local_as: 64512,
+        remote_as: 64512,
+        own: (None, None),
+        replace_next_hop: false,
+    }
+}
+
+fn update(withdrawn: &[u8], block: &[u8], nlri: &[u8]) -> Vec<u8> {
+    let mut out = vec![0xff; 16];
+    let length = 23 + withdrawn.len() + block.len() + nlri.len();
+    out.extend_from_slice(&(length as u16).to_be_bytes());
+    out.push(2);
+    for part in [withdrawn, block] {
+        out.extend_from_slice(&(part.len() as u16).to_be_bytes());
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(nlri);
+    out
+}
+
+/// A session without four-octet AS numbers: what is played has them.
+#[test]
+fn short_as_numbers_are_made_long() {
+    let block = [
+        0x40, 1, 1, 0, 0x40, 2, 6, 2, 2, 0, 9, 0x5b, 0xa0, 0x40, 3, 4, 10, 9, 0, 2, 0xc0, 17, 6, 2,
+        1, 0xfa, 0x56, 0xea, 1,
+    ];
+    let mut file = Vec::new();
+    let said = update(&[], &block, &[8, 10]);
+    mrt::write_message(Duration::ZERO, &ends(), (false, false), &said, &mut file);
+    let plan = replay::plan(&file, &terms()).expect("well-formed");
+    assert_eq!((plan.messages.len(), plan.left_out.len()), (3, 0));
+    let path = [2, 1, 0, 0, 0, 9, 2, 1, 0xfa, 0x56, 0xea, 1];
+    assert!(plan.messages[0].windows(12).any(|part| part == path));
+    assert!(!plan.messages[0].contains(&17), "AS4_PATH has gone");
+    // A path that becomes too long for one message with all its prefixes gets a second one.
+    let mut long = vec![0x40, 1, 1, 0, 0x50, 2, 3, 0xc6];
+    for _ in 0..2 {
+        long.extend_from_slice(&[2, 241]);
+        long.extend([0, 7].repeat(241));
+    }
+    long[6..8].copy_from_slice(&968u16.to_be_bytes());
+    long.extend_from_slice(&[0x40, 3, 4, 10, 9, 0, 2]);
+    let nlri: Vec<u8> = (0..740u16)
+        .flat_map(|n| [24, 10, (n >> 8) as u8, n as u8])
+        .collect();
+    let said = update(&[], &long, &nlri);
+    let mut file = Vec::new();
+    mrt::write_message(Duration::ZERO, &ends(), (false, false), &said, &mut file);
+    let plan = replay::plan(&file, &terms()).expect("well-formed");
+    assert_eq!((plan.announced, plan.messages.len()), (740, 4));
+    assert!(plan.messages.iter().all(|message| message.len() <= 4096));
+}
+
+/// Of paths with identifiers the first of a prefix is played, and when it goes the next.
+#[test]
+fn of_several_paths_one_is_played() {
+    let block = |last| [0x40, 1, 1, 0, 0x40, 2, 0, 0x40, 3, 4, 10, 9, 0, last];
+    let id = |id, nlri: &[u8]| [&[0, 0, 0, id], nlri].concat();
+    let net: &[u8] = &[8, 10];
+    let both = [id(1, net), id(1, &[8, 11])].concat();
+    let said = [
+        update(&[], &block(2), &both),
+        update(&[], &block(3), &id(2, net)),
+        update(&id(2, net), &[], &[]),
+        update(&[], &block(4), &id(3, net)),
+        update(&id(1, net), &[], &[]),
+        update(&[], &block(5), &id(3, net)),
+        update(&id(3, net), &[], &[]),
+        update(&id(9, net), &[], &[]),
+    ];
+    let mut file = Vec::new();
+    for message in &said {
+        mrt::write_message(Duration::ZERO, &ends(), (true, true), message, &mut file);
+    }
+    let plan = replay::plan(&file, &terms()).expect("well-formed");
+    // With LOCAL_PREF; a hop tells which path it is.
+    let told: Vec<(u8, &[u8])> = plan.messages[..plan.messages.len() - 2]
+        .iter()
+        .map(
+            |m| match m.windows(7).find(|w| w[..6] == [0x40, 3, 4, 10, 9, 0]) {
+                Some(hop) => (hop[6], &m[m.len() - 2..]),
+                None => (0, &m[21..23]),
+            },
+        )
+        .collect();
+    assert_eq!(told, [(2, &[8, 11][..]), (4, net), (5, net), (0, net)]);
+    assert_eq!(plan.left_out, [("add-path", 2)].into());
+}
+
+/// The end of a file whose writer was killed.
+#[test]
+fn a_torn_end_is_left_out_by_name() {
+    let block = [0x40, 1, 1, 0, 0x40, 2, 0, 0x40, 3, 4, 10, 9, 0, 2];
+    let mut file = Vec::new();
+    for net in [10, 11] {
+        let said = update(&[], &block, &[8, net]);
+        mrt::write_message(Duration::ZERO, &ends(), (true, false), &said, &mut file);
+    }
+    let whole = replay::plan(&file, &terms()).expect("well-formed");
+    assert_eq!(
+        (whole.announced, whole.left_out.len()),
+        (2, 0),
+        "the control"
+    );
+    for length in file.len() / 2 + 1..file.len() {
+        let torn = replay::plan(&file[..length], &terms()).expect("all but the last");
+        assert_eq!((torn.announced, torn.left_out["torn-end"]), (1, 1));
+    }
+}
+
+/// The families in which a session has identifiers decide, by what an UPDATE is about.
+#[test]
+fn which_updates_have_identifiers() {
+    use bgp::Family::{Ipv4, Ipv6};
+    let v6 = |kind| [0x80, kind, 4, 0, 2, 1, 0];
+    let plain = update(&[], &[0x40, 1, 1, 0], &[0, 0, 0, 1, 8, 10]);
+    for (message, v4_only, v6_only) in [
+        (plain, true, false),
+        (update(&[0, 0, 0, 1, 8, 10], &[], &[]), true, false),
+        (update(&[], &v6(14), &[]), false, true),
+        (update(&[], &v6(15), &[]), false, true),
+    ] {
+        let has = |families: &[bgp::Family]| mrt::has_ids(&message, families);
+        assert_eq!((has(&[Ipv4]), has(&[Ipv6])), (v4_only, v6_only));
+        assert!(has(&[Ipv4, Ipv6]) && !has(&[]));
+    }
+    assert!(!mrt::has_ids(&[0xff; 19], &[Ipv6]));
 }
 
 #[test]
