@@ -48,4 +48,7 @@ pub use status::{
     Counters, Explanation, Notice, NoticeReason, PathInfo, PathStanding, PeerEvent, PeerState,
     PeerStatus,
 };
-pub use view::{Down, Mirrored, Opens, RibAttributes, RibCursor, RibPath, RibSlice, SessionView};
+pub use view::{
+    Accepted, AcceptedPath, Down, Mirror, Mirrored, Opens, RibAttributes, RibCursor, RibPath,
+    RibSlice, SessionCounts, SessionView, View, Viewed, WatchId,
+};

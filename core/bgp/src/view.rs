@@ -1,6 +1,6 @@
 //! What monitoring (BMP, MRT) sees of a speaker.
 
-use crate::{Family, NextHop};
+use crate::{Chunk, Family, NextHop};
 use ipnet::IpNet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -19,6 +19,25 @@ impl Default for RibCursor {
             family: Family::Ipv4,
             net: 0,
         }
+    }
+}
+
+impl RibCursor {
+    /// Where to go on behind a part of a family that ended before this net, or at the end.
+    pub(crate) fn after(family: Family, net: Option<u32>) -> Option<Self> {
+        match (family, net) {
+            (family, Some(net)) => Some(RibCursor { family, net }),
+            (Family::Ipv4, None) => Some(RibCursor {
+                family: Family::Ipv6,
+                net: 0,
+            }),
+            (Family::Ipv6, None) => None,
+        }
+    }
+
+    /// The family in which it goes on.
+    pub fn family(&self) -> Family {
+        self.family
     }
 }
 
@@ -100,6 +119,76 @@ pub struct Opens {
     pub since: Duration,
 }
 
+/// What [`Mirrored`] is to tell beside sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mirror {
+    /// [`Mirrored::Update`].
+    pub updates: bool,
+    /// [`Mirrored::Accepted`].
+    pub accepted: bool,
+}
+
+/// A view that is told as UPDATEs: first all there is and End-of-RIB, then what changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum View {
+    /// What was chosen, with its attributes as they stand in the Loc-RIB (RFC 9069).
+    LocRib,
+    /// What a peer would be told without an export filter (RFC 8671).
+    AdjRibOutPre,
+    /// What a peer is told (RFC 8671).
+    AdjRibOutPost,
+}
+
+/// Names who watches views.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WatchId(pub(crate) u32);
+
+/// UPDATEs of a view.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Viewed {
+    /// Which.
+    pub view: View,
+    /// [`SessionView::number`] of the peer that is told; 0 for the Loc-RIB.
+    pub peer: u16,
+    /// Whole messages with their headers, one after the other.
+    pub messages: Chunk,
+}
+
+/// Paths of peers, after their import filters, that may not be what they were.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Attribute sets, each once.
+    pub sets: Vec<RibAttributes>,
+    /// Each once.
+    pub paths: Vec<AcceptedPath>,
+    /// Peers that said End-of-RIB; after the paths.
+    pub ends: Vec<(u16, Family)>,
+}
+
+/// What a path is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AcceptedPath {
+    /// The prefix.
+    pub prefix: IpNet,
+    /// [`SessionView::number`].
+    pub peer: u16,
+    /// The peer's path identifier (RFC 7911 §3); 0 without.
+    pub path_id: u32,
+    /// A place in [`Accepted::sets`]; `None`: there is no such path, or it is kept out.
+    pub set: Option<u32>,
+}
+
+/// What is counted of a session that is up (RFC 7854 §4.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionCounts {
+    /// [`SessionView::number`].
+    pub peer: u16,
+    /// Paths of IPv4 and of IPv6 in its Adj-RIB-In.
+    pub held: [u32; 2],
+    /// [`crate::Counters::treated_as_withdraw`].
+    pub treated_as_withdraw: u64,
+}
+
 /// What a peer did, as monitoring hears of it; given while [`crate::Speaker::mirror`] is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mirrored {
@@ -119,6 +208,8 @@ pub enum Mirrored {
         /// With its header.
         message: Vec<u8>,
     },
+    /// What import filters let through now; after all else that happened.
+    Accepted(Accepted),
 }
 
 /// How a session ended (RFC 7854 §4.9). NOTIFICATIONs have their header.

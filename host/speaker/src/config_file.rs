@@ -1,6 +1,7 @@
 //! The configuration file of the stand-alone speaker.
 
 mod filter;
+mod observers;
 mod paths;
 mod session;
 
@@ -46,9 +47,9 @@ pub struct ConfigFile {
     /// Neighbors of other ASes without `import` or `export` give or get no routes (RFC 8212).
     #[serde(default)]
     require_policy: bool,
-    /// BMP stations, read at start.
     #[serde(default)]
-    bmp: Vec<BmpEntry>,
+    bmp: Vec<observers::BmpEntry>,
+    mrt: Option<observers::MrtEntry>,
     #[serde(default)]
     neighbor: Vec<NeighborEntry>,
     #[serde(default)]
@@ -201,11 +202,6 @@ impl ConfigFile {
         self.next_hop_tracking.unwrap_or(self.kernel)
     }
 
-    /// Where the BMP stations are.
-    pub(crate) fn stations(&self) -> impl Iterator<Item = SocketAddr> {
-        self.bmp.iter().map(|entry| entry.station)
-    }
-
     /// What the machine is to do.
     ///
     /// # Errors
@@ -224,6 +220,7 @@ impl ConfigFile {
             !matches!(self.kernel_table, Some(0 | 255)),
             "kernel_table is not 0 or 255 (the kernel's own)"
         );
+        self.check_observers()?;
         let mut config = Config::new(self.local_as.into(), self.router_id);
         config.listen = self.listen.clone().unwrap_or_else(|| {
             let port = 179;
@@ -345,13 +342,6 @@ fn without_text(text: &str, error: &toml::de::Error) -> anyhow::Error {
 
 fn seconds(count: u16) -> Duration {
     Duration::from_secs(u64::from(count))
-}
-
-/// A BMP station. Of the routes, those that neighbours send are told, before import.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BmpEntry {
-    station: SocketAddr,
 }
 
 /// How BFD watches the path to a neighbour.
@@ -568,6 +558,15 @@ mod tests {
         let rule = "[[neighbor]]\naddress = \"10.0.0.2\"\nas = 1\nimport = [{action = \"accept\", prefix = \"10.0.0.0/24\", ge = 8}]";
         check(rule, "wanted 24 <= ge");
         check("kernel_table = 100", "need kernel = true");
+        let mrt = |text: &str| format!("[mrt]\n{text}");
+        check(&mrt("interval = 60"), "interval needs updates");
+        check(&mrt("table_interval = 60"), "table_interval needs table");
+        check(&mrt("updates = \"/u.%q\""), "there are %Y");
+        check(&mrt("updates = \"/u\"\ninterval = 0"), "at least 1");
+        check(&mrt("updates = \"/u\"\ntable = \"/u\""), "the same files");
+        check(&mrt(""), "`updates`, `table` or both");
+        let tell = "[[bmp]]\nstation = \"10.0.0.9:1790\"\ntell = [\"adj-in\"]";
+        check(tell, "adj-in-pre");
         check("kernel = true\nkernel_table = 255", "kernel's own");
         let bfd =
             |text: &str| format!("[[neighbor]]\naddress = \"10.0.0.2\"\nas = 1\nbfd = {text}");

@@ -1,11 +1,11 @@
 //! The stand-alone speaker: a VM as a reflector, without a store, and with kernel routes only when asked for.
 
 use crate::Event;
-use crate::bmp;
 use crate::config_file::ConfigFile;
 use crate::control;
 use crate::handle::{Handle, Options, spawn_with};
 use crate::kernel_routes::{End, KernelRoutes};
+use crate::observers::Observers;
 use anyhow::{Context, Result, ensure};
 use bgp::Config;
 use std::path::{Path, PathBuf};
@@ -63,9 +63,8 @@ pub fn main_run(config_path: &Path) -> Result<()> {
     std::thread::Builder::new()
         .name("control".into())
         .spawn(move || control::serve(&listener, &serving))?;
-    for station in file.stations() {
-        bmp::start(station, Arc::clone(&handle))?;
-    }
+    let mut observers = Observers::default();
+    observers.set(&file, &handle)?;
     match (&mut kernel, events) {
         (Some(kernel), Some(events)) => kernel.start(events, Arc::clone(&handle))?,
         (_, events) => log_events(events)?,
@@ -75,11 +74,17 @@ pub fn main_run(config_path: &Path) -> Result<()> {
             break;
         }
         match reread(config_path, &file) {
-            Ok(config) => handle.configure(config),
+            Ok((file, config)) => {
+                handle.configure(config);
+                if let Err(error) = observers.set(&file, &handle) {
+                    tracing::error!("cannot start a BMP station or an MRT file: {error}");
+                }
+            }
             Err(error) => tracing::error!("kept the present configuration: {error:#}"),
         }
     }
     end(&handle, kernel.as_ref());
+    observers.finish();
     let _ = std::fs::remove_file(file.control());
     Ok(())
 }
@@ -106,7 +111,7 @@ fn log_events(events: Option<Receiver<Event>>) -> std::io::Result<()> {
 }
 
 /// The file as it is now, when it can be put to use.
-fn reread(path: &Path, running: &ConfigFile) -> Result<Config> {
+fn reread(path: &Path, running: &ConfigFile) -> Result<(ConfigFile, Config)> {
     let file = ConfigFile::read(path)?;
     ensure!(
         file.kernel() == running.kernel(),
@@ -116,7 +121,8 @@ fn reread(path: &Path, running: &ConfigFile) -> Result<Config> {
         file.tracks_next_hops() == running.tracks_next_hops(),
         "next_hop_tracking is read at the start only"
     );
-    file.config()
+    let config = file.config()?;
+    Ok((file, config))
 }
 
 /// Ends the sessions. Peers with graceful restart go on sending to us, so the kernel keeps the

@@ -24,9 +24,30 @@ const GREATEST: u32 = 64 << 20;
 /// # Errors
 /// When whoever asked reads no more.
 pub(crate) fn serve(stream: &mut UnixStream, handle: &Handle) -> std::io::Result<()> {
+    let mut begun = false;
+    let whole = write_table(handle, &mut |octets| {
+        begun = true;
+        stream.write_all(&(octets.len() as u32).to_be_bytes())?;
+        stream.write_all(octets)
+    })?;
+    match (whole, begun) {
+        (true, _) => stream.write_all(&[0; 4]),
+        (false, false) => stream.write_all(b"error: the speaker has stopped\n"),
+        (false, true) => Ok(()),
+    }
+}
+
+/// Hands the table out in parts. False when the speaker ends before the table does.
+///
+/// # Errors
+/// Those of `write`.
+pub(crate) fn write_table(
+    handle: &Handle,
+    write: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<bool> {
     let snapshot = handle.status().zip(handle.sessions());
     let Some((status, sessions)) = snapshot else {
-        return stream.write_all(b"error: the speaker has stopped\n");
+        return Ok(false);
     };
     let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let time_s = time.unwrap_or_default().as_secs() as u32;
@@ -37,17 +58,16 @@ pub(crate) fn serve(stream: &mut UnixStream, handle: &Handle) -> std::io::Result
     let (mut sequence, mut from) = (0, Some(RibCursor::default()));
     while let Some(place) = from {
         let Some(slice) = handle.rib_slice(place, SLICE) else {
-            return Ok(());
+            return Ok(false);
         };
         sequence = index.write_slice(&slice, time_s, sequence, &mut out);
         from = slice.next;
         if !out.is_empty() {
-            stream.write_all(&(out.len() as u32).to_be_bytes())?;
-            stream.write_all(&out)?;
+            write(&out)?;
             out.clear();
         }
     }
-    stream.write_all(&[0; 4])
+    Ok(true)
 }
 
 /// Writes the table of the speaker behind a control socket to a file, as MRT TABLE_DUMP_V2 (RFC

@@ -3,7 +3,7 @@
 mod listening;
 mod mirror;
 
-pub(crate) use mirror::Told;
+pub(crate) use mirror::{Told, Watcher, Watching, watch};
 
 use crate::events::{Event, Sender};
 use crate::handle::Snapshot;
@@ -12,7 +12,7 @@ use crate::socket;
 use crate::watch::Watch;
 use bgp::{
     Chunk, Config, ConnId, Explanation, Family, Input, ListenSecurity, Now, Output, PathState,
-    RibCursor, RibSlice, SessionView, Speaker,
+    RibCursor, RibSlice, SessionCounts, SessionView, Speaker,
 };
 use ipnet::IpNet;
 use mio::net::{TcpListener, TcpStream};
@@ -45,7 +45,9 @@ pub(crate) enum Command {
     Prefixes(Family, Answer<Vec<IpNet>>),
     Explain(Vec<IpNet>, Answer<Vec<Explanation>>),
     Sessions(Answer<Vec<SessionView>>),
-    WatchSessions(mpsc::SyncSender<Told>),
+    WatchSessions(Box<Watcher>),
+    SessionCounts(Answer<Vec<SessionCounts>>),
+    CountChosen(RibCursor, usize, Answer<(usize, Option<RibCursor>)>),
     RibSlice(RibCursor, usize, Answer<RibSlice>),
     Stop { cease: bool, text: String },
 }
@@ -80,7 +82,7 @@ pub(crate) struct EventLoop {
     watch: Watch,
     next_hops: Option<AskNextHops>,
     networks: Networks,
-    watchers: Vec<mpsc::SyncSender<Told>>,
+    watchers: Vec<Watcher>,
     slots: BTreeMap<usize, Slot>,
     by_id: BTreeMap<ConnId, usize>,
     next_token: usize,
@@ -156,6 +158,7 @@ impl EventLoop {
             self.drain_machine();
             self.mirror();
         }
+        self.say_end();
     }
 
     /// How long to wait for sockets.
@@ -177,11 +180,13 @@ impl EventLoop {
             .then_some(Duration::from_millis(5));
         let first = self.lingering.front();
         let lingers = first.map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        let views = self.has_viewed().then_some(mirror::AGAIN);
         machine
             .into_iter()
             .chain(listen)
             .chain(events)
             .chain(lingers)
+            .chain(views)
             .min()
     }
 
@@ -425,7 +430,14 @@ impl EventLoop {
             let now = now(self.started);
             // Whoever asked may have gone meanwhile; then nobody wants the answer.
             match command {
-                Command::Configure(config) => self.speaker.handle(Input::Configure(config), now),
+                Command::Configure(config) => {
+                    let name = |config: &Config| (config.router_id, config.local_as);
+                    let renamed = name(&config) != name(self.speaker.config());
+                    self.speaker.handle(Input::Configure(config), now);
+                    if renamed {
+                        self.let_go();
+                    }
+                }
                 Command::Reset { peer, text } => {
                     let (peer, text) = (&peer, &text);
                     self.speaker.handle(Input::Reset { peer, text }, now);
@@ -455,7 +467,13 @@ impl EventLoop {
                         .collect();
                     let _ = answer.send(all);
                 }
-                Command::WatchSessions(watcher) => self.watch_sessions(watcher),
+                Command::WatchSessions(watcher) => self.watch_sessions(*watcher),
+                Command::SessionCounts(answer) => {
+                    let _ = answer.send(self.speaker.session_counts());
+                }
+                Command::CountChosen(from, max, answer) => {
+                    let _ = answer.send(self.speaker.count_chosen(from, max));
+                }
                 Command::Sessions(answer) => {
                     let _ = answer.send(self.speaker.sessions());
                 }

@@ -1,14 +1,20 @@
 //! The owner's end: start, configure, ask, stop.
 
-use crate::event_loop::{Command, EventLoop, Told};
+use crate::event_loop::{Command, EventLoop, Watcher};
 use crate::events::{CHANNEL, Event, Sender};
-use bgp::{Config, Explanation, Family, PathState, PeerStatus, RibCursor, RibSlice, SessionView};
+use bgp::{
+    Config, Explanation, Family, PathState, PeerStatus, RibCursor, RibSlice, SessionCounts,
+    SessionView,
+};
 use ipnet::IpNet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+
+/// Nets counted before the speaker goes on with its work.
+const COUNTED: usize = 16384;
 
 /// What is seldom wanted otherwise.
 #[derive(Default)]
@@ -138,8 +144,26 @@ impl Handle {
         self.ask(Command::Sessions)
     }
 
-    pub(crate) fn watch_sessions(&self, watcher: mpsc::SyncSender<Told>) {
-        self.tell(Command::WatchSessions(watcher));
+    pub(crate) fn watch_sessions(&self, watcher: Watcher) {
+        self.tell(Command::WatchSessions(Box::new(watcher)));
+    }
+
+    /// What is counted of the sessions that are up.
+    pub(crate) fn session_counts(&self) -> Option<Vec<SessionCounts>> {
+        self.ask(Command::SessionCounts)
+    }
+
+    /// How many prefixes of IPv4 and of IPv6 have a chosen path, counted a part at a time.
+    pub(crate) fn count_chosen(&self) -> Option<[u64; 2]> {
+        let mut counts = [0; 2];
+        let mut from = Some(RibCursor::default());
+        while let Some(place) = from {
+            let ask = |answer| Command::CountChosen(place, COUNTED, answer);
+            let (count, next) = self.ask(ask)?;
+            counts[place.family() as usize] += count as u64;
+            from = next;
+        }
+        Some(counts)
     }
 
     /// The next part of all paths, about `max` prefixes of it.

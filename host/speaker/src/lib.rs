@@ -26,8 +26,11 @@ mod events;
 mod handle;
 mod kernel_routes;
 mod link;
+mod observers;
+mod record;
 mod replay;
 mod socket;
+mod task;
 mod watch;
 
 pub use config_file::ConfigFile;

@@ -382,7 +382,13 @@ impl Subgroup {
             .any(|peer| outboxes[usize::from(*peer)].bytes() > LONG_QUEUE)
     }
 
-    fn deliver(&self, made: Made, outboxes: &mut [Outbox], progress: &mut Progress) {
+    fn deliver(
+        &self,
+        made: Made,
+        taps: &[(u16, u16)],
+        outboxes: &mut [Outbox],
+        progress: &mut Progress,
+    ) {
         for encoded in &made.shared {
             progress.updates += u64::from(encoded.updates) * self.members.len() as u64;
             for peer in &self.members {
@@ -390,9 +396,29 @@ impl Subgroup {
             }
         }
         for (peer, encoded) in &made.private {
-            progress.updates += u64::from(encoded.updates);
-            outboxes[usize::from(*peer)].push(*peer, encoded);
+            if self.members.binary_search(peer).is_ok() {
+                progress.updates += u64::from(encoded.updates);
+                outboxes[usize::from(*peer)].push(*peer, encoded);
+            }
+            for (_, tap) in taps.iter().filter(|(like, _)| like == peer) {
+                outboxes[usize::from(*tap)].push(*tap, encoded);
+            }
         }
+    }
+
+    /// The taps among the members: as which peer each is told, and its number. With any, also all
+    /// whose own routes are to be left out, sorted; without, those are the members.
+    fn taps(&self, outboxes: &[Outbox]) -> (Vec<(u16, u16)>, Option<Vec<u16>>) {
+        let like = |member: &u16| Some((outboxes[usize::from(*member)].like?, *member));
+        let taps: Vec<(u16, u16)> = self.members.iter().filter_map(like).collect();
+        if taps.is_empty() {
+            return (taps, None);
+        }
+        let mut sources = self.members.clone();
+        sources.extend(taps.iter().map(|(like, _)| *like));
+        sources.sort_unstable();
+        sources.dedup();
+        (taps, Some(sources))
     }
 
     /// Reads the log on from the cursor.
@@ -404,7 +430,13 @@ impl Subgroup {
         outboxes: &mut [Outbox],
         progress: &mut Progress,
     ) {
-        let mut encoder = Encoder::new(sight, table, policy, &self.members);
+        let (taps, sources) = self.taps(outboxes);
+        let mut encoder = Encoder::new(
+            sight,
+            table,
+            policy,
+            sources.as_deref().unwrap_or(&self.members),
+        );
         let mut taken = 0;
         while taken < SLICE {
             let Some(entry) = table.log.get(self.cursor) else {
@@ -429,7 +461,7 @@ impl Subgroup {
             self.cursor += 1;
         }
         let made = encoder.finish();
-        self.deliver(made, outboxes, progress);
+        self.deliver(made, &taps, outboxes, progress);
     }
 
     /// Reads the next slice of the table for members that have just joined.
@@ -442,6 +474,7 @@ impl Subgroup {
         hold: Option<&mut Vec<u16>>,
         progress: &mut Progress,
     ) {
+        let (taps, sources) = self.taps(outboxes);
         let Some(dump) = &mut self.dump else { return };
         if dump.next == 0 {
             let begin = Arc::new(Encoded::new(refresh::encode(K::FAMILY, Step::Begin), 0));
@@ -449,7 +482,12 @@ impl Subgroup {
                 outboxes[usize::from(joining.peer)].push(joining.peer, &begin);
             }
         }
-        let mut encoder = Encoder::new(sight, table, policy, &self.members);
+        let mut encoder = Encoder::new(
+            sight,
+            table,
+            policy,
+            sources.as_deref().unwrap_or(&self.members),
+        );
         let end = table.size().min(dump.next as usize + SLICE) as u32;
         match (&dump.told, &mut self.announced) {
             (Told::Under(old), Some(announced)) => {
@@ -479,7 +517,7 @@ impl Subgroup {
             .then(|| self.dump.take())
             .flatten();
         let made = encoder.finish();
-        self.deliver(made, outboxes, progress);
+        self.deliver(made, &taps, outboxes, progress);
         let Some(done) = done else { return };
         // Of what changed since they joined they may have been told the state before or after.
         self.unsure_until = self.unsure_until.max(table.log.head());

@@ -267,7 +267,7 @@ impl<'a, K: Key> Encoder<'a, K> {
         let block = self.sight.attributes.octets(item.attributes);
         // Header, lengths, MP_REACH_NLRI head, longest prefix and its identifier; what export may
         // add at most.
-        let room = self.policy.max_message - 23 - MP_HEAD - 21;
+        let room = self.policy.limit(block.len()) - 23 - MP_HEAD - 21;
         let operations = self.operations(item);
         if operations.is_empty() && block.len() * 2 + 32 <= room {
             return true;
@@ -410,7 +410,7 @@ impl<'a, K: Key> Encoder<'a, K> {
         out.extend_from_slice(&self.attributes.tail);
         let length = (out.len() - block) as u16;
         out[block - 2..block].copy_from_slice(&length.to_be_bytes());
-        let limit = at + self.policy.max_message;
+        let limit = at + self.policy.limit(self.attributes.len());
         let mut taken = 0;
         for item in run {
             let (id, key) = self.several.target(self.table, item);
@@ -425,7 +425,7 @@ impl<'a, K: Key> Encoder<'a, K> {
     }
 
     fn multiprotocol<'r>(&mut self, run: &'r [Item], hop: NextHop) -> &'r [Item] {
-        let room = self.policy.max_message - 23 - MP_HEAD - self.attributes.len();
+        let room = self.policy.limit(self.attributes.len()) - 23 - MP_HEAD - self.attributes.len();
         let mut octets = 0;
         let mut taken = 0;
         for item in run {

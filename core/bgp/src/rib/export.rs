@@ -3,12 +3,12 @@
 use super::decision::Origin;
 use super::judge::Judge;
 use crate::filter::{self, Community, Filter, Interfaces, Operation};
-use crate::wire::AS_TRANS;
 use crate::wire::attribute::{self, DEFAULT_LOCAL_PREF, LLGR_STALE, NO_EXPORT, Record, Scope};
 use crate::wire::attribute::{flag, kind, put};
+use crate::wire::{AS_TRANS, MAX_EXTENDED, MAX_MESSAGE};
 use crate::{Family, NextHop, NextHopMode, Role};
 use ipnet::IpNet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// How long-lived stale routes are told (RFC 9494 §4.3).
@@ -46,13 +46,45 @@ pub(crate) struct Policy {
     pub filter: Filter,
     /// Where the filter asks for them.
     pub interfaces: Option<Arc<Interfaces>>,
+    /// For monitoring: all that is chosen, as it stands in the Loc-RIB.
+    pub loc_rib: bool,
 }
 
 impl Policy {
+    /// Of who watches the Loc-RIB (RFC 9069).
+    pub fn loc_rib() -> Self {
+        Policy {
+            ebgp: false,
+            cluster: None,
+            local_as: 0,
+            as4: true,
+            max_message: MAX_MESSAGE,
+            add_paths: None,
+            own_address: None,
+            extended_next_hop: true,
+            next_hop: NextHopMode::Keep,
+            network: None,
+            role: None,
+            tell_stale: TellStale::Marked,
+            filter: Filter::accept_all(),
+            interfaces: None,
+            loc_rib: true,
+        }
+    }
+
+    /// The greatest message for attributes of so many octets. What was chosen is told however
+    /// long it is.
+    pub fn limit(&self, attributes: usize) -> usize {
+        if self.loc_rib && attributes > MAX_MESSAGE - 256 {
+            return MAX_EXTENDED;
+        }
+        self.max_message
+    }
+
     /// Whether routes of this origin may go to these peers at all (RFC 4271 §9.2, RFC 4456 §6).
     pub fn admits_origin(&self, origin: &Origin) -> bool {
         let reflected = origin.ibgp && !self.ebgp;
-        !reflected || origin.cluster.is_some() || self.cluster.is_some()
+        !reflected || origin.cluster.is_some() || self.cluster.is_some() || self.loc_rib
     }
 
     /// The filter, to be put to work.
@@ -68,7 +100,7 @@ impl Policy {
             Scope::OwnAs => !self.ebgp,
             Scope::Nobody => false,
         };
-        far && !up
+        far && !up || self.loc_rib
     }
 
     /// Whether the peers may be told the route if it is long-lived stale (RFC 9494 §4.3).
@@ -86,6 +118,17 @@ impl Policy {
         family: Family,
         operations: &[Operation],
     ) -> Option<NextHop> {
+        if self.loc_rib {
+            let unset = hop.address.is_unspecified() && family == Family::Ipv6;
+            return Some(if unset {
+                NextHop {
+                    address: Ipv6Addr::UNSPECIFIED.into(),
+                    link_local: None,
+                }
+            } else {
+                hop
+            });
+        }
         if let Some(address) = filter::next_hop(operations, family == Family::Ipv4) {
             return Some(NextHop {
                 address,
@@ -169,6 +212,18 @@ impl Attributes {
     fn put(&mut self, policy: &Policy, block: &[u8], origin: &Origin, own_med: bool) {
         self.head.clear();
         self.tail.clear();
+        if policy.loc_rib {
+            for a in attribute::each(block) {
+                let first = matches!(a.kind, kind::ORIGIN | kind::AS_PATH);
+                let out = if first {
+                    &mut self.head
+                } else {
+                    &mut self.tail
+                };
+                out.extend_from_slice(a.whole);
+            }
+            return;
+        }
         let reflected = origin.ibgp && !policy.ebgp;
         let mut writer = Writer {
             policy,
@@ -377,6 +432,7 @@ mod tests {
             tell_stale: TellStale::Not,
             filter: Filter::accept_all(),
             interfaces: None,
+            loc_rib: false,
         }
     }
 

@@ -12,6 +12,8 @@ use super::outbox::Outbox;
 use super::ranking::Ranked;
 use super::stale::{Marker, Stale};
 use super::table::{Announcement, Counted, Rejection, Shared, Sight, Table};
+use super::walk::Builder;
+use crate::view::AcceptedPath;
 use crate::wire::nlri::{self, Key};
 use crate::{Family, Route, RouteChange};
 use ipnet::IpNet;
@@ -85,7 +87,12 @@ pub(crate) struct FamilyRib<K> {
     /// Path identifiers of the keys, where there are any.
     ids: Vec<u32>,
     hashes: Vec<u32>,
+    /// Where somebody watches what import filters let through: which paths changed.
+    touched: Option<Vec<Touched<K>>>,
 }
+
+/// Peer, prefix and the peer's path identifier of a path that may not be what it was.
+type Touched<K> = (u16, K, u32);
 
 fn family_of<K: Key>(key: K) -> Family {
     match key.to_net() {
@@ -104,6 +111,7 @@ impl<K: Key> FamilyRib<K> {
             keys: Vec::new(),
             ids: Vec::new(),
             hashes: Vec::new(),
+            touched: None,
         }
     }
 
@@ -194,7 +202,17 @@ impl<K: Key> FamilyRib<K> {
             }
         }
         held.count(counted);
+        self.touch_all(peer);
         self.tidy(peer);
+    }
+
+    /// Notes the paths of an UPDATE, for those who watch.
+    #[inline]
+    fn touch_all(&mut self, peer: u16) {
+        if let Some(touched) = &mut self.touched {
+            let ids = self.ids.iter().copied().chain(std::iter::repeat(0));
+            touched.extend(self.keys.iter().zip(ids).map(|(key, id)| (peer, *key, id)));
+        }
     }
 
     pub fn announce_key(
@@ -233,6 +251,7 @@ impl<K: Key> FamilyRib<K> {
             }
         }
         held.count(counted);
+        self.touch_all(peer);
     }
 
     pub fn withdraw_key(&mut self, peer: u16, key: K, context: &mut Context<'_>) {
@@ -260,6 +279,14 @@ impl<K: Key> FamilyRib<K> {
         }
     }
 
+    /// Notes a path that changes, or that goes next, for who watches what is accepted.
+    #[inline]
+    fn touch_path(&mut self, peer: u16, net: u32, at: u32) {
+        if let Some(touched) = &mut self.touched {
+            touched.push((peer, self.table.key(net), self.table.mark(at).id));
+        }
+    }
+
     /// The paths of a peer: net and number.
     fn paths_of(&self, peer: u16) -> Vec<(u32, u32)> {
         let nets = self.held[usize::from(peer)].nets.nets();
@@ -281,6 +308,7 @@ impl<K: Key> FamilyRib<K> {
         let mut shared = context.shared();
         for (net, at) in self.paths_of(peer) {
             if !only_stale || self.table.path(at).stale.is_stale() {
+                self.touch_path(peer, net, at);
                 self.table.remove(net, at, &mut shared, &mut counted);
                 self.held[usize::from(peer)].forget(&self.table, net, peer);
             }
@@ -309,6 +337,7 @@ impl<K: Key> FamilyRib<K> {
             if self.table.path(at).stale != Stale::Marked {
                 continue;
             }
+            self.touch_path(peer, net, at);
             let table = &mut self.table;
             if !table.mark_long_lived(net, at, &mut marker, &mut shared, &mut counted) {
                 table.remove(net, at, &mut shared, &mut counted);
@@ -336,12 +365,16 @@ impl<K: Key> FamilyRib<K> {
                 let (said, received) = import.limit(said, applied, family_of(key), accepted);
                 let said = (said.if_reachable(&shared), received);
                 let table = &mut self.table;
+                let was = *table.path(at);
                 table.judge(net, at, said, &mut shared, &mut counted);
                 // What the filter made of it is marked anew.
-                if table.path(at).stale == Stale::LongLived
-                    && !table.mark_long_lived(net, at, &mut marker, &mut shared, &mut counted)
-                {
-                    table.remove(net, at, &mut shared, &mut counted);
+                let goes = table.path(at).stale == Stale::LongLived
+                    && !table.mark_long_lived(net, at, &mut marker, &mut shared, &mut counted);
+                if goes || was != *table.path(at) {
+                    self.touch_path(peer, net, at);
+                }
+                if goes {
+                    self.table.remove(net, at, &mut shared, &mut counted);
                     self.held[usize::from(peer)].forget(&self.table, net, peer);
                 }
             }
@@ -377,6 +410,7 @@ impl<K: Key> FamilyRib<K> {
                 judged = (said.if_reachable(&shared), received);
             }
             self.table.judge(net, at, judged, &mut shared, &mut counted);
+            self.touch_path(peer, net, at);
         }
         self.held[usize::from(peer)].count(counted);
     }
@@ -388,7 +422,40 @@ impl<K: Key> FamilyRib<K> {
             let mut counted = Counted::default();
             let peer = self.table.path(at).peer;
             self.table.judge_next_hop(net, at, &shared, &mut counted);
+            self.touch_path(peer, net, at);
             self.held[usize::from(peer)].count(counted);
+        }
+    }
+
+    pub fn note_accepted(&mut self, on: bool) {
+        self.touched = on.then(Vec::new);
+    }
+
+    /// The paths that were noted, each once and as it is now. Stale ones are as good as gone: their
+    /// sessions have not said them.
+    pub fn take_accepted(
+        &mut self,
+        sight: Sight<'_>,
+        into: &mut Builder,
+        out: &mut Vec<AcceptedPath>,
+    ) {
+        let Some(touched) = &mut self.touched else {
+            return;
+        };
+        let mut touched = std::mem::take(touched);
+        touched.sort_unstable();
+        touched.dedup();
+        for (peer, key, path_id) in touched {
+            let net = self.table.find(self.table.hash(key), key);
+            let at = net.and_then(|net| self.table.locate(net, peer, path_id));
+            let path = at.map(|at| self.table.path(at));
+            let counts = path.filter(|path| path.rejection.is_none() && !path.stale.is_stale());
+            out.push(AcceptedPath {
+                prefix: key.to_net(),
+                peer,
+                path_id,
+                set: counts.map(|path| into.set((path.attributes, path.next_hop), sight)),
+            });
         }
     }
 

@@ -27,7 +27,7 @@ pub(crate) use judge::{Importer, Judge};
 
 use crate::filter::{self, Filter};
 use crate::status::{PathInfo, PathStanding};
-use crate::view::{RibCursor, RibSlice};
+use crate::view::{Accepted, RibCursor, RibSlice};
 use crate::wire::attribute::{self, flag, kind, put};
 use crate::wire::nlri::{Key, V4, V6};
 use crate::wire::update::Update;
@@ -309,6 +309,46 @@ impl Rib {
         ipv6.hold_end_of_rib(hold, &mut context);
     }
 
+    /// Lets a tap hear of routes: a member that is no peer. `like`: it is told what that peer is.
+    pub fn tap(&mut self, family: Family, policy: Policy, tap: u16, like: Option<u16>) {
+        self.outboxes[usize::from(tap)].like = like;
+        let joining = Joining {
+            peer: tap,
+            end_of_rib: true,
+            marked: false,
+        };
+        self.join(family, policy, joining);
+    }
+
+    /// From now on, or no more, it is noted which paths change by what peers say and by what import
+    /// filters make of it.
+    pub fn note_accepted(&mut self, on: bool) {
+        self.ipv4.note_accepted(on);
+        self.ipv6.note_accepted(on);
+    }
+
+    /// The paths that were noted, as they are now.
+    pub fn take_accepted(&mut self) -> Accepted {
+        let (context, ipv4, ipv6) = self.split();
+        let mut into = walk::Builder::default();
+        let mut paths = Vec::new();
+        ipv4.take_accepted(context.sight(), &mut into, &mut paths);
+        ipv6.take_accepted(context.sight(), &mut into, &mut paths);
+        let sets = into.finish().sets;
+        let ends = Vec::new();
+        Accepted { sets, paths, ends }
+    }
+
+    /// Counts the prefixes with a chosen path from a place on, over `max` nets.
+    pub fn count_chosen(&self, from: RibCursor, max: usize) -> (usize, Option<RibCursor>) {
+        let (family, net) = (from.family, from.net);
+        let (count, next) = match family {
+            Family::Ipv4 => self.ipv4.count_chosen(net, max),
+            Family::Ipv6 => self.ipv6.count_chosen(net, max),
+        };
+        (count, RibCursor::after(family, next))
+    }
+
     /// One slice of telling peers. Returns the UPDATEs queued and whether there is more.
     pub fn step(&mut self) -> Progress {
         let (mut context, ipv4, ipv6) = self.split();
@@ -359,14 +399,7 @@ impl Rib {
             ),
         };
         let mut slice = into.finish();
-        slice.next = match (family, net) {
-            (family, Some(net)) => Some(RibCursor { family, net }),
-            (Family::Ipv4, None) => Some(RibCursor {
-                family: Family::Ipv6,
-                net: 0,
-            }),
-            (Family::Ipv6, None) => None,
-        };
+        slice.next = RibCursor::after(family, net);
         slice
     }
 

@@ -54,10 +54,13 @@ pub(crate) struct Outbox {
     queue: VecDeque<(Arc<Encoded>, usize)>,
     /// Octets in the queue, those left out among them.
     bytes: usize,
+    /// Of a tap: the peer as which it is told, without that peer's own routes.
+    pub like: Option<u16>,
 }
 
 impl Outbox {
     pub fn push(&mut self, peer: u16, encoded: &Arc<Encoded>) {
+        let peer = self.like.unwrap_or(peer);
         if let Some((start, _)) = encoded.range(peer, 0) {
             self.bytes += encoded.data.len();
             self.queue.push_back((Arc::clone(encoded), start));
@@ -112,6 +115,24 @@ impl Outbox {
         }
     }
 
+    /// Takes the first entry off a tap's queue: whole messages. Returns their octets.
+    pub fn take_entry(&mut self, tap: u16, out: &mut Vec<Chunk>) -> Option<usize> {
+        let (encoded, mut at) = self.queue.pop_front()?;
+        self.bytes -= encoded.data.len();
+        let peer = self.like.unwrap_or(tap);
+        let mut octets = 0;
+        while let Some((start, end)) = encoded.range(peer, at) {
+            octets += end - start;
+            out.push(Chunk {
+                data: Arc::clone(&encoded.data),
+                start,
+                end,
+            });
+            at = end;
+        }
+        Some(octets)
+    }
+
     /// Takes off what was written; returns what of `written` was not from this queue.
     pub fn advance(&mut self, peer: u16, mut written: usize) -> usize {
         while let Some((encoded, at)) = self.queue.front_mut() {
@@ -145,6 +166,27 @@ mod tests {
             .iter()
             .map(|c| String::from_utf8_lossy(c.as_ref()).into_owned())
             .collect()
+    }
+
+    /// A tap is told what the peer is told, and its number says nothing.
+    #[test]
+    fn a_tap_lacks_what_its_peer_lacks() {
+        let mut encoded = Encoded::new(b"aabbccddee".to_vec(), 5);
+        encoded.skips = vec![(2, 2, 4), (2, 6, 8), (9, 0, 10)];
+        let encoded = Arc::new(encoded);
+        for (like, expected) in [(Some(2), "aaccee"), (None, ""), (Some(9), "")] {
+            let mut outbox = Outbox {
+                like,
+                ..Outbox::default()
+            };
+            outbox.push(9, &encoded);
+            let mut chunks = Vec::new();
+            let octets = outbox.take_entry(9, &mut chunks);
+            let text: Vec<u8> = chunks.iter().flat_map(|c| c.as_ref().to_vec()).collect();
+            assert_eq!(String::from_utf8_lossy(&text), expected);
+            assert_eq!(octets.unwrap_or(0), expected.len());
+            assert_eq!(outbox.bytes(), 0);
+        }
     }
 
     #[test]

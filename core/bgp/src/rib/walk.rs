@@ -14,7 +14,7 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    fn set(&mut self, (attributes, next_hop): (u32, u32), sight: Sight<'_>) -> u32 {
+    pub fn set(&mut self, (attributes, next_hop): (u32, u32), sight: Sight<'_>) -> u32 {
         let sets = &mut self.slice.sets;
         *self.known.entry((attributes, next_hop)).or_insert_with(|| {
             sets.push(RibAttributes {
@@ -69,5 +69,14 @@ impl<K: Key> FamilyRib<K> {
             self.show_net(net as u32, sight, into);
         }
         (end < size).then_some(end as u32)
+    }
+
+    /// How many of `max` nets from number `from` on have a chosen path, and where to go on.
+    pub fn count_chosen(&self, from: u32, max: usize) -> (usize, Option<u32>) {
+        let size = self.table().size();
+        let end = (from as usize).saturating_add(max).min(size);
+        let chosen = |net: &usize| self.table().best(*net as u32).is_some();
+        let count = (from as usize..end).filter(chosen).count();
+        (count, (end < size).then_some(end as u32))
     }
 }

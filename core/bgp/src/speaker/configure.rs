@@ -266,15 +266,7 @@ impl Speaker {
     }
 
     fn add_peer(&mut self, config: PeerConfig, dynamic: bool, now: Now) -> Option<u16> {
-        // A number is used again as late as can be: the log may still name it.
-        let number = match u16::try_from(self.peers.len()) {
-            Ok(number) if number < u16::MAX => {
-                self.peers.push(None);
-                self.names.push(None);
-                number
-            }
-            _ => self.free.pop_front()?,
-        };
+        let number = self.reserve_number()?;
         let mut peer = Box::new(Peer::new(number, config, dynamic, now));
         peer.synced = self.sync.is_done();
         let at = usize::from(number);
@@ -291,6 +283,18 @@ impl Speaker {
             self.with_peer(number, now, |speaker, peer| speaker.start(peer, now));
         }
         Some(number)
+    }
+
+    /// A number is used again as late as can be: the log may still name it.
+    pub(super) fn reserve_number(&mut self) -> Option<u16> {
+        match u16::try_from(self.peers.len()) {
+            Ok(number) if number < u16::MAX => {
+                self.peers.push(None);
+                self.names.push(None);
+                Some(number)
+            }
+            _ => self.free.pop_front(),
+        }
     }
 
     fn remove_peer(&mut self, number: u16, why: u8, now: Now) {
@@ -406,7 +410,8 @@ impl Speaker {
                 end_of_rib: false,
                 marked: false,
             };
-            self.rib.rejoin(*family, Some(policy), joining);
+            self.rib.rejoin(*family, Some(policy.clone()), joining);
+            self.tap_policy(peer.number, *family, &policy);
         }
     }
 }

@@ -216,6 +216,7 @@ impl Speaker {
             };
             self.rib.join(*family, policy, joining);
         }
+        self.tap_session(peer);
     }
 
     /// What this peer is to be told, as of now.
@@ -260,6 +261,7 @@ impl Speaker {
                 .export
                 .asks_interface()
                 .then(|| Arc::clone(&self.interfaces)),
+            loc_rib: false,
         }
     }
 

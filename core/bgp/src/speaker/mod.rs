@@ -14,6 +14,7 @@ mod monitor;
 mod pace;
 mod path;
 mod restart;
+mod tap;
 
 use crate::filter::Interfaces;
 use crate::rib::{Judge, Rib};
@@ -56,7 +57,8 @@ pub struct Speaker {
     paths: path::Paths,
     /// Canonical attributes of the UPDATE at hand.
     block: Vec<u8>,
-    mirror: monitor::Mirror,
+    mirror: monitor::Mirroring,
+    taps: tap::Taps,
 }
 
 impl Speaker {
@@ -87,7 +89,8 @@ impl Speaker {
             pace: pace::Pace::default(),
             paths: path::Paths::default(),
             block: Vec::new(),
-            mirror: monitor::Mirror::default(),
+            mirror: monitor::Mirroring::default(),
+            taps: tap::Taps::default(),
             config: Config {
                 listen: Vec::new(),
                 ..Config::new(config.local_as, config.router_id)

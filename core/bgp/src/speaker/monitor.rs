@@ -4,37 +4,71 @@ use super::Speaker;
 use crate::Family;
 use crate::rib::LOCAL;
 use crate::session::{Connection, Peer};
-use crate::view::{Down, Mirrored, Opens, RibCursor, RibSlice, SessionView};
+use crate::view::{Down, Mirror, Mirrored, Opens, RibCursor, RibSlice, SessionCounts, SessionView};
 use crate::wire::{self, Kind};
 use std::net::Ipv4Addr;
 
 /// What waits for who watches.
 #[derive(Default)]
-pub(super) struct Mirror {
-    on: bool,
+pub(super) struct Mirroring {
+    wanted: Option<Mirror>,
+    /// UPDATEs are kept.
+    updates: bool,
     happened: Vec<Mirrored>,
+    /// Peers that said End-of-RIB, for [`Mirrored::Accepted`].
+    ends: Vec<(u16, Family)>,
     /// How the session ended of which it will be noted next that it has.
     ending: Option<Down>,
 }
 
 impl Speaker {
-    /// Keeps what peers do for [`Speaker::take_mirrored`] from now on, or no more.
-    pub fn mirror(&mut self, on: bool) {
-        if self.mirror.on != on {
-            self.mirror = Mirror {
-                on,
-                ..Mirror::default()
-            };
+    /// Keeps what peers do for [`Speaker::take_mirrored`] from now on: sessions, and what else is
+    /// `wanted`. With `None` nothing.
+    pub fn mirror(&mut self, wanted: Option<Mirror>) {
+        let accepted = |wanted: Option<Mirror>| wanted.is_some_and(|wanted| wanted.accepted);
+        if accepted(self.mirror.wanted) != accepted(wanted) {
+            self.rib.note_accepted(accepted(wanted));
         }
+        if wanted.is_none() {
+            self.mirror = Mirroring::default();
+        }
+        self.mirror.updates = wanted.is_some_and(|wanted| wanted.updates);
+        self.mirror.wanted = wanted;
     }
 
     /// What peers did since it was asked for last.
     pub fn take_mirrored(&mut self) -> Vec<Mirrored> {
-        std::mem::take(&mut self.mirror.happened)
+        let mut happened = std::mem::take(&mut self.mirror.happened);
+        if self.mirror.wanted.is_some_and(|wanted| wanted.accepted) {
+            let mut accepted = self.rib.take_accepted();
+            accepted.ends = std::mem::take(&mut self.mirror.ends);
+            if !(accepted.paths.is_empty() && accepted.ends.is_empty()) {
+                happened.push(Mirrored::Accepted(accepted));
+            }
+        }
+        happened
+    }
+
+    /// What is counted of the sessions that are up.
+    pub fn session_counts(&self) -> Vec<SessionCounts> {
+        let peers = self.peers.iter().flatten().map(Box::as_ref);
+        let up = peers.filter(|peer| peer.established().is_some());
+        let counts = |peer: &Peer| SessionCounts {
+            peer: peer.number,
+            held: Family::ALL.map(|family| self.rib.counts(peer.number, family).held),
+            treated_as_withdraw: peer.counters.treated_as_withdraw,
+        };
+        up.map(counts).collect()
+    }
+
+    /// How many of the next `max` nets have a chosen path; a walk through them in parts, so that
+    /// it holds nobody up.
+    pub fn count_chosen(&self, from: RibCursor, max: usize) -> (usize, Option<RibCursor>) {
+        self.rib.count_chosen(from, max)
     }
 
     pub(super) fn mirror_up(&mut self, peer: &Peer) {
-        if self.mirror.on {
+        if self.mirror.wanted.is_some() {
             let view = self.session_view(peer);
             self.mirror.happened.push(Mirrored::Up(view.into()));
         }
@@ -42,7 +76,7 @@ impl Speaker {
 
     #[inline]
     pub(super) fn mirror_update(&mut self, peer: &Peer, body: &[u8]) {
-        if self.mirror.on {
+        if self.mirror.updates {
             let (peer, message) = (peer.number, whole(Kind::Update, body));
             self.mirror
                 .happened
@@ -50,14 +84,20 @@ impl Speaker {
         }
     }
 
+    pub(super) fn mirror_end(&mut self, peer: u16, family: Family) {
+        if self.mirror.wanted.is_some_and(|wanted| wanted.accepted) {
+            self.mirror.ends.push((peer, family));
+        }
+    }
+
     pub(super) fn mirror_ending(&mut self, how: impl FnOnce() -> Down) {
-        if self.mirror.on {
+        if self.mirror.wanted.is_some() {
             self.mirror.ending = Some(how());
         }
     }
 
     pub(super) fn mirror_down(&mut self, peer: &Peer) {
-        if self.mirror.on {
+        if self.mirror.wanted.is_some() {
             let why = self.mirror.ending.take().unwrap_or(Down::Lost);
             let peer = peer.number;
             self.mirror.happened.push(Mirrored::Down { peer, why });

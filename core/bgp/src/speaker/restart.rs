@@ -88,6 +88,7 @@ impl Speaker {
     }
 
     pub(super) fn end_of_rib(&mut self, peer: &mut Peer, family: Family) {
+        self.mirror_end(peer.number, family);
         peer.awaiting.retain(|awaited| *awaited != family);
         if peer.stale.iter().any(|entry| entry.family == family) {
             peer.stale.retain(|entry| entry.family != family);
@@ -101,6 +102,7 @@ impl Speaker {
     pub(super) fn session_lost(&mut self, peer: &mut Peer, graceful: bool, now: Now) {
         self.mirror_down(peer);
         self.rib.leave(peer.number);
+        self.untap_session(peer.number);
         peer.awaiting.clear();
         (peer.warned, peer.discards) = ([false; 2], false);
         let lasted = now.mono.saturating_sub(peer.since.mono);

@@ -18,12 +18,15 @@ mod guarded;
 mod lab;
 mod large;
 mod long_lived;
+mod log;
 mod md5;
 mod mrt;
 mod next_hop;
 mod openbgpd;
 mod policy;
 mod restart;
+#[path = "../../../../core/monitor/tests/station/mod.rs"]
+mod station;
 mod table;
 
 use lab::Lab;
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
     if let [mode, config] = &args[..]
         && mode == "speaker"
     {
+        log::to_stderr();
         return match speaker::main_run(Path::new(config)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
