@@ -27,6 +27,12 @@ pub const CASES: &[Case] = &[
         shows: "BMP: a station that reads nothing is let go; BIRDs and another station notice nothing",
         run: deaf,
     },
+    Case {
+        peer: "pmacct",
+        name: "pmacct_bmp",
+        shows: "BMP: pmbmpd as the station reads sessions, a route in each RIB and its withdrawal, a Statistics Report and Termination (RFC 7854, 8671, 9069)",
+        run: pmacct,
+    },
 ];
 
 /// Another process is a station: what the first speaker to come says goes to a file. To the file
@@ -367,4 +373,79 @@ fn deaf(lab: &Lab) {
     assert!(!log().contains("WARN BMP station 10.9.0.4:1791"));
     assert_eq!(lab.neighbors().matches("Established").count(), 2);
     assert!(read(lab, "loc.bmp").downs.is_empty(), "no session ended");
+}
+
+/// A station of others' making, with a BIRD that announces and withdraws, and one that listens.
+fn pmacct(lab: &Lab) {
+    let (log, said) = (lab.path("pmacct.json"), lab.path("pmacct.said"));
+    let config = lab.write(
+        "pmacct.conf",
+        &format!(
+            "bmp_daemon_ip: 10.9.0.4\nbmp_daemon_port: 1790\nbmp_daemon_msglog_file: {}\nlogfile: {}\n",
+            log.display(),
+            said.display()
+        ),
+    );
+    lab.start("them", "pmbmpd", &["/usr/sbin/pmbmpd", "-f", &config]);
+    bird::start_client(lab, 2, &["10.203.0.0/26", "fd00:203::/64"]);
+    bird::start(lab, 3, 65003, "", "neighbor 10.9.0.1 as 64512;");
+    lab.ours(
+        64512,
+        &format!(
+            "[[bmp]]\nstation = \"10.9.0.4:1790\"\nstatistics = 1\n{ALL}\
+             [[neighbor]]\naddress = \"10.9.0.2\"\nas = 64512\n\
+             [[neighbor]]\naddress = \"10.9.0.3\"\nas = 65003\n"
+        ),
+    );
+    let has = |wanted: &[&str]| {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        let mut lines = text.lines();
+        lines.any(|line| wanted.iter().all(|part| line.contains(part)))
+    };
+    let ribs: [&[&str]; 5] = [
+        &[
+            "\"is_in\": 1",
+            "\"is_post\": 0",
+            "\"peer_ip\": \"10.9.0.2\"",
+        ],
+        &[
+            "\"is_in\": 1",
+            "\"is_post\": 1",
+            "\"peer_ip\": \"10.9.0.2\"",
+        ],
+        &[
+            "\"is_out\": 1",
+            "\"is_post\": 0",
+            "\"peer_ip\": \"10.9.0.3\"",
+        ],
+        &[
+            "\"is_out\": 1",
+            "\"is_post\": 1",
+            "\"peer_ip\": \"10.9.0.3\"",
+        ],
+        &["\"is_loc\": 1"],
+    ];
+    let each = |kind: &str, prefix: &str| {
+        let route = [format!("\"log_type\": \"{kind}\""), format!("\"{prefix}\"")];
+        ribs.iter().all(|rib| {
+            let parts: Vec<&str> = rib
+                .iter()
+                .copied()
+                .chain(route.iter().map(String::as_str))
+                .collect();
+            has(&parts)
+        })
+    };
+    wait("each RIB has the route", 60, || {
+        each("update", "10.203.0.0/26") && has(&["\"is_loc\": 1", "\"fd00:203::/64\""])
+    });
+    let kind = |kind: &str| has(&[&format!("\"bmp_msg_type\": \"{kind}\"")]);
+    assert!(kind("init") && kind("peer_up") && !kind("term"));
+    assert!(!each("withdraw", "10.203.0.0/26"), "the control");
+    bird::birdc(lab, 2, "disable s4");
+    wait("it has gone from each", 15, || {
+        each("withdraw", "10.203.0.0/26") && kind("stats")
+    });
+    lab.signal("ours", "TERM");
+    wait("it heard the end", 10, || kind("term") && kind("peer_down"));
 }

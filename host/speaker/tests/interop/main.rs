@@ -55,6 +55,7 @@ const PEERS: &[(&str, &str)] = &[
     ("gobgp", "/usr/bin/gobgpd"),
     ("exabgp", "/usr/sbin/exabgp"),
     ("openbgpd", "/usr/sbin/bgpctl"),
+    ("pmacct", "/usr/sbin/pmbmpd"),
 ];
 
 /// Daemons that give their rights up for those of a user of their own, which a user namespace
