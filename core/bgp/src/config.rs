@@ -3,7 +3,8 @@
 use crate::{Asn, Authentication, Family, Filter, Role, SocketOptions};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ pub struct Config {
     pub router_id: Ipv4Addr,
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
-    /// Configured peers; names and `remote` must each be unique.
+    /// Configured peers; names and `remote`, or `interface`, must each be unique.
     pub peers: Vec<PeerConfig>,
     /// Dynamic neighbours: whoever connects from one of these prefixes. The first match counts.
     pub ranges: Vec<RangeConfig>,
@@ -70,6 +71,59 @@ pub struct Origin {
     pub next_hop: Option<IpAddr>,
     /// Where it leads to, for filters that ask for the interface.
     pub interface: Option<Arc<str>>,
+}
+
+/// Which AS a peer must be of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RemoteAs {
+    /// This one.
+    Is(Asn),
+    /// Any but ours on the session.
+    External,
+    /// Ours on the session.
+    Internal,
+}
+
+impl RemoteAs {
+    /// Whether a peer of this AS is the one that is meant; `local` is our AS on the session. AS 0 is nobody's (RFC 7607).
+    pub fn admits(self, asn: Asn, local: Asn) -> bool {
+        match self {
+            RemoteAs::Is(wanted) => asn == wanted,
+            RemoteAs::External => asn != local && asn != Asn(0),
+            RemoteAs::Internal => asn == local,
+        }
+    }
+
+    /// Whether the session is eBGP; `local` is our AS on it.
+    pub fn is_external(self, local: Asn) -> bool {
+        match self {
+            RemoteAs::Is(asn) => asn != local,
+            RemoteAs::External => true,
+            RemoteAs::Internal => false,
+        }
+    }
+}
+
+impl From<Asn> for RemoteAs {
+    fn from(asn: Asn) -> Self {
+        RemoteAs::Is(asn)
+    }
+}
+
+impl From<u32> for RemoteAs {
+    fn from(number: u32) -> Self {
+        RemoteAs::Is(Asn(number))
+    }
+}
+
+impl fmt::Display for RemoteAs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RemoteAs::Is(asn) => asn.fmt(f),
+            RemoteAs::External => f.write_str("external"),
+            RemoteAs::Internal => f.write_str("internal"),
+        }
+    }
 }
 
 /// What next hop the peer is told.
@@ -159,8 +213,11 @@ pub struct PeerConfig {
     /// Where the peer listens. An incoming connection is matched by its address alone. In a
     /// range the address is replaced.
     pub remote: SocketAddr,
+    /// Unnumbered: the peer is who is found on this interface ([`crate::Input::Neighbor`]). Unique. Of `remote` only the
+    /// port is read then, and the rest is what was found last.
+    pub interface: Option<Arc<str>>,
     /// The peer's AS; equal to our AS on this session means iBGP.
-    pub remote_as: Asn,
+    pub remote_as: RemoteAs,
     /// Our AS on this session, when it is not [`Config::local_as`].
     pub local_as: Option<Asn>,
     /// Bind to this address when dialling; also the address an incoming connection must come to.
@@ -238,10 +295,11 @@ pub struct PeerConfig {
 
 impl PeerConfig {
     /// An IPv4 and IPv6 peer on port 179 with Calico's timers, graceful restart on.
-    pub fn new(name: impl Into<String>, remote: IpAddr, remote_as: Asn) -> Self {
+    pub fn new(name: impl Into<String>, remote: IpAddr, remote_as: RemoteAs) -> Self {
         PeerConfig {
             name: name.into(),
             remote: SocketAddr::new(remote, 179),
+            interface: None,
             remote_as,
             local_as: None,
             source: None,
@@ -281,6 +339,24 @@ impl PeerConfig {
 }
 
 impl PeerConfig {
+    /// As [`PeerConfig::new`], for who is found on an interface; IPv4 routes have IPv6 next hops there.
+    pub fn unnumbered(
+        name: impl Into<String>,
+        interface: impl Into<Arc<str>>,
+        remote_as: RemoteAs,
+    ) -> Self {
+        PeerConfig {
+            interface: Some(interface.into()),
+            extended_next_hop: true,
+            ..PeerConfig::new(name, Ipv6Addr::UNSPECIFIED.into(), remote_as)
+        }
+    }
+
+    /// Who the peer is was not found yet.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.interface.is_some() && self.remote.ip().is_unspecified()
+    }
+
     /// What a socket to this peer needs.
     pub(crate) fn socket_options(&self) -> SocketOptions {
         SocketOptions {

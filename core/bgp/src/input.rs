@@ -78,6 +78,36 @@ pub enum PathState {
     },
 }
 
+/// Who is on the interface of an unnumbered peer, as far as the driver knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Neighbor {
+    /// Nobody was heard there yet.
+    Awaited,
+    /// There is no such interface, or it is down.
+    NoInterface,
+    /// Nobody can be looked for; who connects is found all the same.
+    Refused,
+    /// It is there.
+    At {
+        /// Its link-local address.
+        address: Ipv6Addr,
+        /// The interface's index.
+        scope: u32,
+    },
+}
+
+impl Neighbor {
+    /// The stable name of what keeps the peer waiting, as its state shows it.
+    pub fn waits_for(self) -> Option<&'static str> {
+        match self {
+            Neighbor::Awaited => Some("waiting-for-neighbor"),
+            Neighbor::NoInterface => Some("waiting-for-interface"),
+            Neighbor::Refused => Some("neighbor-discovery-refused"),
+            Neighbor::At { .. } => None,
+        }
+    }
+}
+
 /// What happened, told by the driver.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -145,6 +175,13 @@ pub enum Input<'a> {
         /// it are kept out.
         cost: Option<u32>,
     },
+    /// Who the peer on an interface is, in answer to [`crate::Output::FindNeighbors`]. A session with another one ends.
+    Neighbor {
+        /// [`crate::PeerConfig::interface`].
+        interface: &'a str,
+        /// Who.
+        neighbor: Neighbor,
+    },
     /// Close the session with this peer and let it start again (Cease, administrative reset).
     Reset {
         /// [`crate::PeerConfig::name`].
@@ -155,7 +192,9 @@ pub enum Input<'a> {
     /// What BFD says of the path to an address.
     Path {
         /// The peer's address.
-        remote: std::net::IpAddr,
+        remote: IpAddr,
+        /// The interface's index where that is link-local, else 0.
+        scope: u32,
         /// The path's state.
         state: PathState,
     },

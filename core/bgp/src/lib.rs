@@ -33,14 +33,14 @@ mod wire;
 
 pub use config::{
     AddPath, Bfd, Config, GracefulRestart, LimitAction, LongLived, NextHopMode, Origin, PeerConfig,
-    RangeConfig,
+    RangeConfig, RemoteAs,
 };
 pub use filter::{
     Action, AsPathMatch, Community, CommunityError, CommunityKind, CommunityMatch, Filter,
     InterfaceMatch, Operation, PeerType, PrefixList, PrefixMatch, Rule, Source,
 };
-pub use input::{Asn, ConnId, Family, Input, Now, PathState};
-pub use output::{Chunk, NextHop, Output, Route, RouteChange, WatchedPath};
+pub use input::{Asn, ConnId, Family, Input, Neighbor, Now, PathState};
+pub use output::{Chunk, NextHop, Output, Route, RouteChange, RouteNextHop, WatchedPath};
 pub use role::Role;
 pub use security::{Authentication, AuthenticationRefusal, ListenSecurity, Secret, SocketOptions};
 pub use speaker::Speaker;

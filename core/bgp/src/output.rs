@@ -48,6 +48,9 @@ pub enum Output {
         /// The end of what was being written and a NOTIFICATION, or nothing.
         last: Vec<Chunk>,
     },
+    /// Who is on exactly these interfaces is to be found out from now on, and told by [`crate::Input::Neighbor`]; all that
+    /// is known of them is told again.
+    FindNeighbors(Vec<Arc<str>>),
     /// BFD is to watch exactly these paths from now on, and [`crate::Input::Path`] to say what it sees.
     WatchPaths(Vec<WatchedPath>),
     /// These are the next hops in use from now on, in order: say with [`crate::Input::NextHop`] what
@@ -81,16 +84,28 @@ pub struct WatchedPath {
 
 impl WatchedPath {
     pub(crate) fn of(config: &PeerConfig) -> Option<Self> {
-        let scope = match config.remote {
-            SocketAddr::V6(remote) => remote.scope_id(),
-            SocketAddr::V4(_) => 0,
-        };
+        if config.is_awaited() {
+            return None;
+        }
         Some(WatchedPath {
             remote: config.remote.ip().to_canonical(),
-            scope,
+            scope: scope(config.remote),
             local: config.source,
             bfd: config.bfd?,
         })
+    }
+
+    /// What tells it from others.
+    pub(crate) fn key(&self) -> (IpAddr, u32) {
+        (self.remote, self.scope)
+    }
+}
+
+/// The interface's index of a link-local address; 0 of others.
+pub(crate) fn scope(address: SocketAddr) -> u32 {
+    match address {
+        SocketAddr::V6(address) => address.scope_id(),
+        SocketAddr::V4(_) => 0,
     }
 }
 
@@ -107,13 +122,24 @@ pub struct RouteChange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Ordered, without repetition; empty for a prefix we originate ourselves.
-    pub next_hops: Vec<NextHop>,
+    pub next_hops: Vec<RouteNextHop>,
     /// [`crate::PeerConfig::name`] of the best path's peer; `None` for our own.
     pub peer: Option<Arc<str>>,
     /// True when the best path came over iBGP.
     pub ibgp: bool,
     /// LOCAL_PREF of the best path; 100 when it had none.
     pub local_pref: u32,
+}
+
+/// A next hop of a chosen route, and the link that it is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteNextHop {
+    /// As [`NextHop::address`].
+    pub address: IpAddr,
+    /// As [`NextHop::link_local`].
+    pub link_local: Option<Ipv6Addr>,
+    /// The index of the interface that `link_local` is on, where the session is on that link too; else 0.
+    pub scope: u32,
 }
 
 /// A BGP next hop.

@@ -3,6 +3,7 @@
 use crate::{Config, PeerConfig};
 use ipnet::IpNet;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 /// A key that is never shown: not in status, not in the log.
@@ -101,13 +102,20 @@ pub struct ListenSecurity {
     pub checks_first_ttl: bool,
 }
 
+/// The addresses that a peer may come from.
+fn who(peer: &PeerConfig) -> IpNet {
+    match peer.interface {
+        None => IpNet::from(peer.remote.ip().to_canonical()),
+        // Who it is shows when it connects, and a listening socket needs the key before that.
+        Some(_) => IpNet::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0).into(), 10)
+            .expect("RFC 4291 §2.5.6"),
+    }
+}
+
 impl ListenSecurity {
     /// What the peers of a configuration need.
     pub(crate) fn of(config: &Config) -> Self {
-        let peers = config
-            .peers
-            .iter()
-            .map(|peer| (IpNet::from(peer.remote.ip().to_canonical()), peer));
+        let peers = config.peers.iter().map(|peer| (who(peer), peer));
         let ranges = config
             .ranges
             .iter()
@@ -131,7 +139,7 @@ impl ListenSecurity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::RangeConfig;
+    use crate::{RangeConfig, RemoteAs};
     use std::net::IpAddr;
 
     fn peer(last: u8, min_ttl: Option<u8>, key: &[u8]) -> PeerConfig {
@@ -160,6 +168,16 @@ mod tests {
         let needs = ListenSecurity::of(&config);
         assert_eq!((needs.min_ttl, needs.checks_first_ttl), (None, true));
         assert_eq!(needs.keys[1].0, "10.1.0.0/16".parse().expect("prefix"));
+    }
+
+    #[test]
+    fn who_is_not_found_yet_has_a_key_too() {
+        let mut config = Config::new(1.into(), [10, 0, 0, 1].into());
+        let mut peer = PeerConfig::unnumbered("p", "c0", RemoteAs::External);
+        peer.authentication = Authentication::Md5(Secret::new(b"word"));
+        config.peers.push(peer);
+        let key = ("fe80::/10".parse().expect("a prefix"), Secret::new(b"word"));
+        assert_eq!(ListenSecurity::of(&config).keys, [key]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What can be asked: peers, counters, and why a path won or lost.
 
-use crate::{Asn, Family, NextHop, Now};
+use crate::{Family, NextHop, Now, RemoteAs};
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -136,10 +136,12 @@ pub struct PeerStatus {
     pub name: Arc<str>,
     /// The peer's address and port.
     pub remote: SocketAddr,
+    /// The interface of an unnumbered peer.
+    pub interface: Option<Arc<str>>,
     /// Our end while a connection is open.
     pub local: Option<SocketAddr>,
-    /// The peer's AS.
-    pub remote_as: Asn,
+    /// The peer's AS, or while the session is down which one is wanted.
+    pub remote_as: RemoteAs,
     /// The peer's BGP Identifier while the session is up.
     pub remote_id: Option<Ipv4Addr>,
     /// The state.

@@ -107,6 +107,7 @@ fn what_is_for_good_is_said_as_a_hard_reset() {
         (
             |s| {
                 s.give(Input::Path {
+                    scope: 0,
                     remote: [10, 0, 0, 2].into(),
                     state: PathState::Lost { forwarding: true },
                 })

@@ -130,6 +130,7 @@ impl Script {
                 | Output::Rekey { .. }
                 | Output::Routes(_)
                 | Output::Peer(_)
+                | Output::FindNeighbors(_)
                 | Output::WatchPaths(_)
                 | Output::NextHops(_)
                 | Output::InSync => {}

@@ -363,6 +363,7 @@ impl Machine {
             | IdleHoldTimerExpires => self.expire(idle, |m| m.script.state() != PeerState::Idle),
             AutomaticStop => self.script.give(Input::Path {
                 remote: [10, 0, 0, 2].into(),
+                scope: 0,
                 state: PathState::Lost { forwarding: true },
             }),
             ConnectRetryTimerExpires => {

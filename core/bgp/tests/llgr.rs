@@ -539,6 +539,7 @@ fn a_lost_path_takes_them_along() {
         assert_eq!(look(&script), LONG_LIVED);
         script.give(Input::Path {
             remote: [10, 0, 0, 2].into(),
+            scope: 0,
             state: PathState::Lost { forwarding },
         });
         assert_eq!(look(&script), expected);

@@ -182,6 +182,7 @@ fn bfd_says_down() {
     world.handle(
         0,
         Input::Path {
+            scope: 0,
             remote: addr(1),
             state: PathState::Lost { forwarding: true },
         },

@@ -34,7 +34,14 @@ fn pair(change: impl Fn(&mut PeerConfig)) -> World {
 
 fn path(world: &mut World, node: usize, state: PathState) {
     let remote = addr(1 - node);
-    world.handle(node, Input::Path { remote, state });
+    world.handle(
+        node,
+        Input::Path {
+            remote,
+            scope: 0,
+            state,
+        },
+    );
     world.settle();
 }
 

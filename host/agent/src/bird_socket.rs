@@ -106,6 +106,7 @@ mod tests {
             name: name.into(),
             remote: remote.parse().expect("an address"),
             local: None,
+            interface: None,
             remote_as: 64512.into(),
             remote_id: None,
             state,

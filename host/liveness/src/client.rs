@@ -61,11 +61,15 @@ pub enum PathEvent {
     Up {
         /// The neighbour.
         remote: IpAddr,
+        /// As in [`Wanted`].
+        scope: u32,
     },
     /// It was up, and packets are lost.
     Lost {
         /// The neighbour.
         remote: IpAddr,
+        /// As in [`Wanted`].
+        scope: u32,
         /// `detection-time-expired` and so on.
         reason: String,
         /// Both C bits are set: it is forwarding that is lost, not only a control plane (RFC 5882 §4.3.1).
@@ -75,6 +79,8 @@ pub enum PathEvent {
     Unknown {
         /// The neighbour.
         remote: IpAddr,
+        /// As in [`Wanted`].
+        scope: u32,
     },
 }
 
@@ -367,25 +373,26 @@ impl Owner {
 }
 
 fn standing(session: &SessionReport) -> PathEvent {
-    let remote = session.remote;
+    let (remote, scope) = (session.remote, session.scope);
     if session.state == "up" {
-        PathEvent::Up { remote }
+        PathEvent::Up { remote, scope }
     } else {
-        PathEvent::Unknown { remote }
+        PathEvent::Unknown { remote, scope }
     }
 }
 
 fn event(change: SessionChange) -> PathEvent {
-    let remote = change.remote;
+    let (remote, scope) = (change.remote, change.scope);
     if change.to == "up" {
-        return PathEvent::Up { remote };
+        return PathEvent::Up { remote, scope };
     }
     match change.reason {
         Some(reason) if change.from == "up" && change.failure => PathEvent::Lost {
             remote,
+            scope,
             reason,
             control_plane_independent: change.control_plane_independent,
         },
-        Some(_) | None => PathEvent::Unknown { remote },
+        Some(_) | None => PathEvent::Unknown { remote, scope },
     }
 }

@@ -107,7 +107,7 @@ fn the_next_owner_takes_the_process_over() {
     let event = told
         .recv_timeout(Duration::from_secs(10))
         .expect("its standing");
-    assert_eq!(event, PathEvent::Unknown { remote });
+    assert_eq!(event, PathEvent::Unknown { remote, scope: 0 });
     liveness::end(&socket);
     // The owner wants it still, and starts another one.
     await_report(&socket, "another one", |r| {

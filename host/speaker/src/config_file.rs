@@ -1,6 +1,7 @@
 //! The configuration file of the stand-alone speaker.
 
 mod filter;
+mod neighbor;
 mod observers;
 mod paths;
 mod session;
@@ -72,12 +73,14 @@ fn default_control() -> PathBuf {
 #[serde(deny_unknown_fields)]
 struct NeighborEntry {
     address: Option<IpAddr>,
+    /// Who is found on this interface (unnumbered).
+    interface: Option<String>,
     range: Option<IpNet>,
     /// How many at a time, of a range.
     limit: Option<u32>,
     name: Option<String>,
     #[serde(rename = "as")]
-    remote_as: u32,
+    remote_as: neighbor::As,
     port: Option<u16>,
     local_as: Option<u32>,
     source: Option<IpAddr>,
@@ -109,8 +112,7 @@ struct NeighborEntry {
     allow_own_as: Option<u8>,
     add_path: Option<paths::AddPathName>,
     add_path_limit: Option<u32>,
-    #[serde(default)]
-    extended_next_hop: bool,
+    extended_next_hop: Option<bool>,
     link_local_next_hop: Option<bool>,
     /// Seconds; 0 turns it off.
     graceful_restart: Option<u16>,
@@ -239,29 +241,34 @@ impl ConfigFile {
         let named = Named::read(&self.prefix_list, &self.filter)?;
         for entry in &self.neighbor {
             let peer = self.peer(entry, &named)?;
-            match (entry.address, entry.range) {
-                (Some(_), None) => config.peers.push(peer),
-                (None, Some(prefix)) => config.ranges.push(RangeConfig {
+            match entry.range {
+                None => config.peers.push(peer),
+                Some(prefix) => config.ranges.push(RangeConfig {
                     prefix,
                     template: peer,
                     limit: entry.limit.unwrap_or(1000),
                 }),
-                _ => bail!("neighbor: give either `address` or `range`"),
             }
         }
         let mut names = BTreeSet::new();
-        let mut remotes = BTreeSet::new();
+        let (mut remotes, mut interfaces) = (BTreeSet::new(), BTreeSet::new());
         for peer in &config.peers {
             ensure!(
                 names.insert(&peer.name),
                 "two neighbors are called {}",
                 peer.name
             );
-            ensure!(
-                remotes.insert(peer.remote),
-                "two neighbors have the address {}",
-                peer.remote
-            );
+            match &peer.interface {
+                None => ensure!(
+                    remotes.insert(peer.remote),
+                    "two neighbors have the address {}",
+                    peer.remote
+                ),
+                Some(interface) => ensure!(
+                    interfaces.insert(interface),
+                    "two neighbors have the interface {interface}"
+                ),
+            }
         }
         session::check_keys(&config)?;
         for entry in &self.originate {
@@ -278,18 +285,14 @@ impl ConfigFile {
     }
 
     fn peer(&self, entry: &NeighborEntry, named: &Named) -> Result<PeerConfig> {
-        let address = entry.address.or(entry.range.map(|range| range.addr()));
-        let address = address.context("neighbor: give `address` or `range`")?;
-        let name = entry.name.clone().unwrap_or_else(|| match entry.range {
-            Some(range) => format!("range_{}_{}", range.addr(), range.prefix_len()),
-            None => format!("neighbor_{address}"),
-        });
-        let what = name.clone();
-        let mut peer = PeerConfig::new(name, address, entry.remote_as.into());
-        ensure!(entry.remote_as != 0, "{what}: as must not be 0");
+        let remote_as = entry.remote_as.0;
+        let mut peer = entry.who(remote_as)?;
+        let what = peer.name.clone();
+        ensure!(remote_as != 0.into(), "{what}: as must not be 0");
         let local_as = entry.local_as.unwrap_or(self.local_as);
+        let external = remote_as.is_external(local_as.into());
         ensure!(
-            !entry.rr_client || local_as == entry.remote_as,
+            !entry.rr_client || !external,
             "{what}: rr_client is for neighbors in our own AS {local_as}"
         );
         peer.remote.set_port(entry.port.unwrap_or(179));
@@ -307,9 +310,9 @@ impl ConfigFile {
             peer.families = families.iter().map(|name| name.family()).collect();
         }
         entry.session(&what, &mut peer)?;
-        entry.long_lived(&what, local_as, &mut peer)?;
-        entry.roles(&what, local_as, &mut peer)?;
-        if self.require_policy && local_as != entry.remote_as {
+        entry.long_lived(&what, external, &mut peer)?;
+        entry.roles(&what, external, &mut peer)?;
+        if self.require_policy && external {
             peer.lacks_import_policy = entry.import.is_none();
             peer.lacks_export_policy = entry.export.is_none();
         }
@@ -512,6 +515,11 @@ mod tests {
             .collect();
         assert_eq!((names.len(), names[3]), (4, "import rule 1"));
         assert_eq!(peer.export.rules[0].operations.len(), 3);
+        let (_, rest) = page.split_once("## Unnumbered").expect("the section");
+        let (_, rest) = rest.split_once("```toml\n").expect("an example");
+        let (text, _) = rest.split_once("```").expect("its end");
+        let config = read(&format!("{head}{text}")).expect("valid");
+        assert_eq!(config.peers[0].interface.as_deref(), Some("eth0"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod listening;
 mod mirror;
+mod neighbors;
 
 pub(crate) use mirror::{Told, Watcher, Watching, watch};
 
@@ -39,7 +40,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(crate) enum Command {
     Configure(Box<Config>),
     Reset { peer: String, text: String },
-    Path(IpAddr, PathState),
+    Path(IpAddr, u32, PathState),
     NextHops(Vec<(IpAddr, Option<u32>)>),
     Status(Answer<Snapshot>),
     Prefixes(Family, Answer<Vec<IpNet>>),
@@ -86,6 +87,7 @@ pub(crate) struct EventLoop {
     slots: BTreeMap<usize, Slot>,
     by_id: BTreeMap<ConnId, usize>,
     next_token: usize,
+    neighbors: neighbors::Neighbors,
     accepted: u64,
     wanted: Vec<SocketAddr>,
     security: ListenSecurity,
@@ -123,7 +125,8 @@ impl EventLoop {
             watchers: Vec::new(),
             slots: BTreeMap::new(),
             by_id: BTreeMap::new(),
-            next_token: 1,
+            next_token: neighbors::NEXT_TOKEN,
+            neighbors: neighbors::Neighbors::new(seed),
             accepted: 0,
             wanted: Vec::new(),
             security: ListenSecurity::default(),
@@ -181,8 +184,10 @@ impl EventLoop {
         let first = self.lingering.front();
         let lingers = first.map(|(at, _)| at.saturating_duration_since(Instant::now()));
         let views = self.has_viewed().then_some(mirror::AGAIN);
+        let neighbors = self.neighbors.next_deadline();
         machine
             .into_iter()
+            .chain(neighbors.map(|at| at.saturating_sub(elapsed)))
             .chain(listen)
             .chain(events)
             .chain(lingers)
@@ -191,6 +196,9 @@ impl EventLoop {
     }
 
     fn note(&mut self, event: &mio::event::Event) {
+        if self.note_neighbors(event.token()) {
+            return;
+        }
         let token = event.token().0;
         match self.slots.get_mut(&token) {
             Some(Slot::Conn(conn)) => {
@@ -296,6 +304,7 @@ impl EventLoop {
                     self.accepted += 1;
                     let id = ConnId::Accepted(self.accepted);
                     if self.add_conn(id, stream, false).is_ok() {
+                        self.found_by_connection(remote);
                         let input = Input::Accepted {
                             conn: id,
                             remote,
@@ -442,8 +451,13 @@ impl EventLoop {
                     let (peer, text) = (&peer, &text);
                     self.speaker.handle(Input::Reset { peer, text }, now);
                 }
-                Command::Path(remote, state) => {
-                    self.speaker.handle(Input::Path { remote, state }, now);
+                Command::Path(remote, scope, state) => {
+                    let input = Input::Path {
+                        remote,
+                        scope,
+                        state,
+                    };
+                    self.speaker.handle(input, now);
                 }
                 Command::NextHops(said) => {
                     for (address, cost) in said {
@@ -499,6 +513,7 @@ impl EventLoop {
         {
             self.speaker.handle(Input::Timer, now);
         }
+        self.time_neighbors(now.mono);
         if self.listen_again.is_some_and(|at| at <= Instant::now()) {
             self.listen();
         }
@@ -551,6 +566,7 @@ impl EventLoop {
                     tracing::warn!("{notice}");
                     self.events.send(Event::Notice(notice));
                 }
+                Output::FindNeighbors(interfaces) => self.find_neighbors(&interfaces),
                 Output::WatchPaths(paths) => self.watch.paths(&paths),
                 Output::NextHops(addresses) => {
                     if let Some(ask) = &self.next_hops {

@@ -116,7 +116,7 @@ impl Handle {
 
     /// What is known of the path to a peer, by an owner that watches paths itself.
     pub fn path(&self, remote: IpAddr, state: PathState) {
-        self.tell(Command::Path(remote, state));
+        self.tell(Command::Path(remote, 0, state));
     }
 
     /// What the routing table says of next hops: the cost of each, or that it cannot be reached.

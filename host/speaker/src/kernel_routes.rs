@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use table::Table;
+use table::{Table, Target};
 use ways::{Answer, Ways};
 
 /// Events taken in between two datagrams.
@@ -226,7 +226,7 @@ impl Worker {
                 for change in changes {
                     next_hops.clear();
                     let chosen = change.route.iter().flat_map(|route| &route.next_hops);
-                    next_hops.extend(chosen.map(|hop| hop.address));
+                    next_hops.extend(chosen.map(|hop| Target::from(*hop)));
                     let (writer, ways) = (&mut self.writer, &mut self.ways);
                     self.table
                         .want(change.prefix, &next_hops, |all| ways.hops(writer, all));
@@ -271,8 +271,8 @@ impl Worker {
             self.ways.forget(&drift);
             tell(speaker, self.ways.changes(&mut self.writer));
         }
-        for prefix in &drift.touched {
-            self.table.touched(*prefix);
+        for (prefix, gone) in &drift.touched {
+            self.table.touched(*prefix, gone);
         }
         if drift.lost || self.table.uses(&drift.links) {
             self.read_all()?;

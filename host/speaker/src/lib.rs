@@ -20,6 +20,7 @@ mod bmp;
 mod config_file;
 mod control;
 mod daemon;
+mod discovery;
 mod dump;
 mod event_loop;
 mod events;

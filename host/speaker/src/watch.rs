@@ -45,9 +45,9 @@ impl Watch {
         };
         let (commands, waker) = (self.commands.clone(), Arc::clone(&self.waker));
         let tell = move |event| {
-            let (remote, state) = known(event);
+            let (remote, scope, state) = known(event);
             // The speaker has stopped when nobody listens any more.
-            if commands.send(Command::Path(remote, state)).is_ok()
+            if commands.send(Command::Path(remote, scope, state)).is_ok()
                 && let Err(error) = waker.wake()
             {
                 tracing::error!("cannot wake the BGP thread: {error}");
@@ -70,18 +70,19 @@ fn wanted(path: &WatchedPath) -> Wanted {
     }
 }
 
-fn known(event: PathEvent) -> (std::net::IpAddr, PathState) {
+fn known(event: PathEvent) -> (std::net::IpAddr, u32, PathState) {
     match event {
-        PathEvent::Up { remote } => (remote, PathState::Up),
-        PathEvent::Unknown { remote } => (remote, PathState::Unknown),
+        PathEvent::Up { remote, scope } => (remote, scope, PathState::Up),
+        PathEvent::Unknown { remote, scope } => (remote, scope, PathState::Unknown),
         PathEvent::Lost {
             remote,
+            scope,
             reason,
             control_plane_independent,
         } => {
             tracing::info!("bfd: the path to {remote} is lost: {reason}");
             let forwarding = control_plane_independent;
-            (remote, PathState::Lost { forwarding })
+            (remote, scope, PathState::Lost { forwarding })
         }
     }
 }

@@ -92,7 +92,7 @@ impl Network {
         let (a, b) = (entry(mine, address(peer))?, entry(theirs, address(me))?);
         let my_as = a.local_as.unwrap_or(mine.local_as);
         let their_as = b.local_as.unwrap_or(theirs.local_as);
-        let agrees = a.remote_as == their_as && b.remote_as == my_as;
+        let agrees = a.remote_as.admits(their_as, my_as) && b.remote_as.admits(my_as, their_as);
         let families: Vec<Family> = (a.families.iter().copied())
             .filter(|f| b.families.contains(f))
             .collect();

@@ -42,6 +42,7 @@ pub fn act(world: &mut World, random: &mut Random) {
             world.handle(
                 node,
                 Input::Path {
+                    scope: 0,
                     remote,
                     state: PathState::Lost { forwarding: true },
                 },
@@ -138,7 +139,7 @@ fn change(random: &mut Random, config: &mut Config, nodes: usize) -> &'static st
             peer.next_hop = random.pick(&modes);
             "next hop mode"
         }
-        6 if peer.remote_as == asn => {
+        6 if peer.remote_as == asn.into() => {
             let cluster = [
                 None,
                 Some(Ipv4Addr::new(244, 0, 0, 1)),
@@ -153,7 +154,7 @@ fn change(random: &mut Random, config: &mut Config, nodes: usize) -> &'static st
         }
         8 => {
             let other = random.below(nodes);
-            let new = PeerConfig::new(name(other), address(other), asn);
+            let new = PeerConfig::new(name(other), address(other), asn.into());
             let have = config.peers.iter().any(|p| p.remote == new.remote);
             if !have && config.listen[0].ip() != address(other) {
                 config.peers.push(new);

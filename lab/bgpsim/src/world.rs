@@ -409,6 +409,7 @@ impl World {
             | Output::Notice(_)
             | Output::Rekey { .. }
             | Output::Peer(_)
+            | Output::FindNeighbors(_)
             | Output::WatchPaths(_)
             | Output::NextHops(_)
             | Output::InSync => {}

@@ -40,6 +40,7 @@ impl World {
                 | bgp::Output::Secure(_)
                 | bgp::Output::Notice(_)
                 | bgp::Output::Rekey { .. }
+                | bgp::Output::FindNeighbors(_)
                 | bgp::Output::WatchPaths(_)
                 | bgp::Output::NextHops(_) => {}
                 bgp::Output::Send(conn) => self.pull(host, process, conn),

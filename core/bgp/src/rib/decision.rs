@@ -16,6 +16,8 @@ pub(crate) struct Origin {
     pub address: IpAddr,
     /// We have told it that we do long-lived graceful restart (RFC 9494 §4.3).
     pub long_lived: bool,
+    /// The index of the interface where `address` is link-local, else 0.
+    pub scope: u32,
 }
 
 impl Origin {
@@ -26,6 +28,7 @@ impl Origin {
         router_id: Ipv4Addr::UNSPECIFIED,
         address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         long_lived: false,
+        scope: 0,
     };
 
     /// Whether a path of this peer's is long-lived stale: LLGR_STALE means nothing from others.
@@ -234,6 +237,7 @@ mod tests {
             router_id: Ipv4Addr::new(10, 0, 0, last),
             address: IpAddr::from([192, 0, 2, last]),
             long_lived: false,
+            scope: 0,
         }
     }
 

@@ -444,6 +444,7 @@ mod tests {
             router_id: Ipv4Addr::new(10, 0, 0, 9),
             address: IpAddr::from([10, 0, 0, 9]),
             long_lived: false,
+            scope: 0,
         }
     }
 

@@ -15,7 +15,7 @@ use super::table::{Announcement, Counted, Rejection, Shared, Sight, Table};
 use super::walk::Builder;
 use crate::view::AcceptedPath;
 use crate::wire::nlri::{self, Key};
-use crate::{Family, Route, RouteChange};
+use crate::{Family, Route, RouteChange, RouteNextHop};
 use ipnet::IpNet;
 use std::sync::Arc;
 
@@ -568,7 +568,15 @@ impl<K: Key> FamilyRib<K> {
         let mut next_hops = Vec::new();
         if best.peer != LOCAL {
             let paths = self.table.equally_good(net, sight);
-            next_hops.extend(paths.iter().map(|path| sight.next_hops.get(path.next_hop)));
+            next_hops.extend(paths.iter().map(|path| {
+                let hop = sight.next_hops.get(path.next_hop);
+                let link = sight.origins[usize::from(path.peer)].scope;
+                RouteNextHop {
+                    address: hop.address,
+                    link_local: hop.link_local,
+                    scope: hop.link_local.map_or(0, |_| link),
+                }
+            }));
             next_hops.sort_unstable();
             next_hops.dedup();
         }

@@ -4,7 +4,7 @@ use crate::wire::nlri::Ids;
 use crate::wire::notification::{Notification, code, open_error};
 use crate::wire::open::{AddPathMode, Capabilities, LongLivedFamily, Open, Restart};
 use crate::wire::{MAX_EXTENDED, MAX_MESSAGE};
-use crate::{AddPath, Family, PeerConfig, Role};
+use crate::{AddPath, Asn, Family, PeerConfig, Role};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(crate) struct Proposal<'a> {
 impl Proposal<'_> {
     /// What we are to the neighbour, if that is of another AS.
     fn role(&self) -> Option<Role> {
-        let ebgp = self.config.remote_as.0 != self.local_as;
+        let ebgp = self.config.remote_as.is_external(Asn(self.local_as));
         self.config.role.filter(|_| ebgp)
     }
 
@@ -137,7 +137,7 @@ pub(crate) fn negotiate(
     theirs: &Open,
 ) -> Result<Negotiated, Notification> {
     let config = proposal.config;
-    if theirs.asn != config.remote_as.0 {
+    if !(config.remote_as).admits(Asn(theirs.asn), Asn(proposal.local_as)) {
         return Err(Notification::new(code::OPEN, open_error::BAD_PEER_AS));
     }
     let ebgp = theirs.asn != proposal.local_as;

@@ -231,7 +231,7 @@ impl Peer {
             Some(Stage::OpenSent) => PeerState::OpenSent,
             Some(Stage::Delayed) if came_in => PeerState::Active,
             Some(Stage::Connecting | Stage::Delayed) => PeerState::Connect,
-            None if self.idle_until.is_some() => PeerState::Idle,
+            None if self.idle_until.is_some() || self.config.is_awaited() => PeerState::Idle,
             None if self.config.authentication.refusal().is_some() => PeerState::Idle,
             None if self.config.passive => PeerState::Passive,
             None => PeerState::Active,

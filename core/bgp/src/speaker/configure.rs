@@ -99,12 +99,13 @@ impl Speaker {
         let old = std::mem::replace(&mut self.config, config);
         self.configure_origins(&old);
         let interfaces_changed = self.configure_interfaces();
-        let wanted: BTreeMap<Arc<str>, PeerConfig> = self
+        let mut wanted: BTreeMap<Arc<str>, PeerConfig> = self
             .config
             .peers
             .iter()
             .map(|p| (p.name.as_str().into(), p.clone()))
             .collect();
+        self.keep_neighbors(&mut wanted);
         let clusters = self.wanted_clusters();
         let other_clusters = clusters != self.clusters;
         self.clusters = clusters;
@@ -278,6 +279,7 @@ impl Speaker {
         self.rib
             .set_origin(number, crate::rib::decision::Origin::LOCAL);
         self.note_path(&peer);
+        self.interfaces_wanted |= peer.config.interface.is_some();
         self.peers[at] = Some(peer);
         if !dynamic {
             self.with_peer(number, now, |speaker, peer| speaker.start(peer, now));
@@ -321,6 +323,14 @@ impl Speaker {
         }
         self.by_name.remove(&peer.name);
         self.note_path(peer);
+        self.interfaces_wanted |= peer.config.interface.is_some();
+        self.forget_address(peer);
+        self.names[usize::from(peer.number)] = None;
+        self.free.push_back(peer.number);
+    }
+
+    /// Strikes a peer out of the table by address.
+    pub(super) fn forget_address(&mut self, peer: &Peer) {
         let ip = peer.config.remote.ip().to_canonical();
         if let Some(numbers) = self.by_address.get_mut(&ip) {
             numbers.retain(|number| *number != peer.number);
@@ -328,8 +338,6 @@ impl Speaker {
                 self.by_address.remove(&ip);
             }
         }
-        self.names[usize::from(peer.number)] = None;
-        self.free.push_back(peer.number);
     }
 
     /// Gives the connections of a peer its new key.

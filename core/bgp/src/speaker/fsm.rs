@@ -12,10 +12,11 @@
 
 use super::Speaker;
 use crate::Down;
+use crate::output::scope;
 use crate::session::{Connection, Peer, Proposal, Stage};
 use crate::wire;
 use crate::wire::notification::{Notification, cease, code};
-use crate::{Chunk, ConnId, Now, Output};
+use crate::{Chunk, ConnId, Neighbor, Now, Output};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -31,13 +32,17 @@ impl Speaker {
             peer.error = format!("Error: {}", why.name());
             return;
         }
+        if peer.config.is_awaited() {
+            peer.error = Neighbor::Awaited.waits_for().unwrap_or_default().to_owned();
+            return;
+        }
         if !peer.config.passive && !self.stopped {
             peer.connect_at = Some(now.mono + self.random.jitter(START_SPREAD));
         }
     }
 
     fn dial(&mut self, peer: &mut Peer, now: Now) {
-        let refused = peer.config.authentication.refusal().is_some();
+        let refused = peer.config.authentication.refusal().is_some() || peer.config.is_awaited();
         if peer.config.passive || self.stopped || refused || !peer.connections.is_empty() {
             return;
         }
@@ -110,7 +115,7 @@ impl Speaker {
         let known = self
             .by_address
             .get(&ip)
-            .and_then(|numbers| self.choose(numbers, local));
+            .and_then(|numbers| self.choose(numbers, remote, local));
         let number = known.or_else(|| self.dynamic_peer(remote, now));
         let Some(number) = number.filter(|_| !self.stopped) else {
             self.outputs.push_back(Output::Close {
@@ -125,13 +130,14 @@ impl Speaker {
     }
 
     /// Of several peers at one address the one that expects us at `local` and is not up.
-    fn choose(&self, numbers: &[u16], local: SocketAddr) -> Option<u16> {
+    fn choose(&self, numbers: &[u16], remote: SocketAddr, local: SocketAddr) -> Option<u16> {
         let fits = |number: &&u16| {
             let peer = self.peers[usize::from(**number)].as_deref();
             peer.is_some_and(|p| {
-                p.config
-                    .source
-                    .is_none_or(|s| s == local.ip().to_canonical())
+                // Two links may have neighbours of one link-local address.
+                let link = scope(p.config.remote);
+                (link == 0 || link == scope(remote))
+                    && (p.config.source).is_none_or(|s| s == local.ip().to_canonical())
             })
         };
         let is_down = |number: &&u16| {
@@ -324,6 +330,9 @@ impl Speaker {
     }
 
     pub(super) fn reset(&mut self, peer: &mut Peer, text: &str, now: Now) {
+        if peer.config.is_awaited() {
+            return;
+        }
         let why = Notification::with_text(cease::RESET, text);
         self.end_all(peer, Some(why), false, now);
         // Of one that is away it takes what is kept, which may otherwise be there for days.

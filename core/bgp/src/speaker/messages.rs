@@ -2,6 +2,7 @@
 
 use super::Speaker;
 use crate::filter::{Action, Filter, Interfaces};
+use crate::output::scope;
 use crate::rib::decision::Origin;
 use crate::rib::export::{Policy, TellStale};
 use crate::rib::table::Rejection;
@@ -200,6 +201,7 @@ impl Speaker {
                 address: peer.config.remote.ip(),
                 long_lived: peer.config.graceful_restart.is_some()
                     && peer.config.long_lived.is_some(),
+                scope: scope(peer.config.remote),
             },
         );
         self.mirror_up(peer);

@@ -11,6 +11,7 @@ mod fsm;
 mod limit;
 mod messages;
 mod monitor;
+mod neighbor;
 mod pace;
 mod path;
 mod restart;
@@ -20,7 +21,7 @@ use crate::filter::Interfaces;
 use crate::rib::{Judge, Rib};
 use crate::session::{Peer, Random, Stage};
 use crate::{
-    Chunk, Config, ConnId, Explanation, Family, Input, Now, Output, PeerEvent, PeerState,
+    Asn, Chunk, Config, ConnId, Explanation, Family, Input, Now, Output, PeerEvent, PeerState,
     PeerStatus,
 };
 use ipnet::IpNet;
@@ -55,6 +56,8 @@ pub struct Speaker {
     sync: restart::Sync,
     pace: pace::Pace,
     paths: path::Paths,
+    /// The driver must be told anew where neighbours are to be found.
+    interfaces_wanted: bool,
     /// Canonical attributes of the UPDATE at hand.
     block: Vec<u8>,
     mirror: monitor::Mirroring,
@@ -88,6 +91,7 @@ impl Speaker {
             sync: restart::Sync::new(now.mono + config.selection_deferral),
             pace: pace::Pace::default(),
             paths: path::Paths::default(),
+            interfaces_wanted: false,
             block: Vec::new(),
             mirror: monitor::Mirroring::default(),
             taps: tap::Taps::default(),
@@ -144,7 +148,15 @@ impl Speaker {
                     self.with_peer(number, now, |s, p| s.reset(p, text, now));
                 }
             }
-            Input::Path { remote, state } => self.path(remote, state, now),
+            Input::Neighbor {
+                interface,
+                neighbor,
+            } => self.neighbor(interface, neighbor, now),
+            Input::Path {
+                remote,
+                scope,
+                state,
+            } => self.path((remote.to_canonical(), scope), state, now),
             Input::Stop { cease, text } => self.stop(cease, text, now),
         }
     }
@@ -157,6 +169,9 @@ impl Speaker {
         self.rib.judge_next_hops();
         if let Some(addresses) = self.rib.ask_next_hops() {
             self.outputs.push_back(Output::NextHops(addresses));
+        }
+        if self.interfaces_wanted {
+            self.tell_interfaces();
         }
         if self.outputs.is_empty() && self.pace.begin_turn() {
             self.work(now);
@@ -280,7 +295,7 @@ impl Speaker {
     /// Whether the peer's AS is not ours.
     fn is_external(&self, peer: &Peer) -> bool {
         peer.session().map_or_else(
-            || peer.config.remote_as.0 != self.local_as(peer),
+            || peer.config.remote_as.is_external(Asn(self.local_as(peer))),
             |agreed| agreed.ebgp,
         )
     }
@@ -294,8 +309,9 @@ impl Speaker {
         Some(PeerStatus {
             name: Arc::clone(&peer.name),
             remote: peer.config.remote,
+            interface: peer.config.interface.clone(),
             local: established.and_then(|c| c.local).or(local),
-            remote_as: peer.config.remote_as,
+            remote_as: session.map_or(peer.config.remote_as, |s| s.remote_as.into()),
             remote_id: session.map(|s| s.remote_id),
             state: peer.state,
             since: peer.since,

@@ -1,11 +1,11 @@
 //! What monitoring asks for: sessions with their OPENs, the RIBs in slices.
 
 use super::Speaker;
-use crate::Family;
 use crate::rib::LOCAL;
 use crate::session::{Connection, Peer};
 use crate::view::{Down, Mirror, Mirrored, Opens, RibCursor, RibSlice, SessionCounts, SessionView};
 use crate::wire::{self, Kind};
+use crate::{Family, RemoteAs};
 use std::net::Ipv4Addr;
 
 /// What waits for who watches.
@@ -139,11 +139,16 @@ impl Speaker {
                 since: peer.since.wall,
             })
         });
+        let configured = match peer.config.remote_as {
+            RemoteAs::Is(asn) => asn.0,
+            RemoteAs::Internal => self.local_as(peer),
+            RemoteAs::External => 0,
+        };
         SessionView {
             number: peer.number,
             name: peer.name.clone(),
             remote: peer.config.remote,
-            remote_as: agreed.map_or(peer.config.remote_as.0, |agreed| agreed.remote_as),
+            remote_as: agreed.map_or(configured, |agreed| agreed.remote_as),
             remote_id: agreed.map_or(Ipv4Addr::UNSPECIFIED, |agreed| agreed.remote_id),
             opens,
         }

@@ -5,7 +5,7 @@
 
 use super::Speaker;
 use super::fsm::RECONNECT;
-use crate::output::WatchedPath;
+use crate::output::{WatchedPath, scope};
 use crate::session::{Peer, Stage, Waiting};
 use crate::wire;
 use crate::wire::notification::{Notification, cease, code};
@@ -20,10 +20,17 @@ const WAITING: &str = "waiting-for-bfd";
 /// What is known of paths.
 #[derive(Default)]
 pub(super) struct Paths {
-    up: BTreeSet<IpAddr>,
+    /// By address, and interface where that is link-local.
+    up: BTreeSet<(IpAddr, u32)>,
     /// The driver must be told anew.
     pub changed: bool,
     told: Vec<WatchedPath>,
+}
+
+/// What tells the path to a peer from others.
+fn key_of(peer: &Peer) -> (IpAddr, u32) {
+    let remote = peer.config.remote;
+    (remote.ip().to_canonical(), scope(remote))
 }
 
 impl Speaker {
@@ -41,9 +48,9 @@ impl Speaker {
             wanted.extend(peer.and_then(|peer| WatchedPath::of(&peer.config)));
         }
         // Sessions with one address share its path; the first by name counts.
-        wanted.sort_by_key(|path| path.remote);
-        wanted.dedup_by_key(|path| path.remote);
-        let is_wanted = |remote: &IpAddr| wanted.iter().any(|path| path.remote == *remote);
+        wanted.sort_by_key(WatchedPath::key);
+        wanted.dedup_by_key(|path| path.key());
+        let is_wanted = |key: &(IpAddr, u32)| wanted.iter().any(|path| path.key() == *key);
         self.paths.up.retain(is_wanted);
         if wanted != self.paths.told {
             self.paths.told.clone_from(&wanted);
@@ -51,14 +58,14 @@ impl Speaker {
         }
     }
 
-    pub(super) fn path(&mut self, remote: IpAddr, state: PathState, now: Now) {
-        let remote = remote.to_canonical();
+    pub(super) fn path(&mut self, key: (IpAddr, u32), state: PathState, now: Now) {
         match state {
-            PathState::Up => self.paths.up.insert(remote),
-            PathState::Unknown | PathState::Lost { .. } => self.paths.up.remove(&remote),
+            PathState::Up => self.paths.up.insert(key),
+            PathState::Unknown | PathState::Lost { .. } => self.paths.up.remove(&key),
         };
-        for number in self.by_address.get(&remote).cloned().unwrap_or_default() {
+        for number in self.by_address.get(&key.0).cloned().unwrap_or_default() {
             self.with_peer(number, now, |speaker, peer| match state {
+                _ if key_of(peer) != key => {}
                 PathState::Up => speaker.path_up(peer, now),
                 PathState::Lost { forwarding } => speaker.path_lost(peer, forwarding, now),
                 PathState::Unknown => {}
@@ -85,10 +92,7 @@ impl Speaker {
     /// Whether a session must wait for its path before it is confirmed; if so, until when at most.
     pub(super) fn must_wait(&self, peer: &Peer, now: Now) -> Option<Waiting> {
         let hold = peer.config.bfd.as_ref()?.strict?;
-        let is_up = self
-            .paths
-            .up
-            .contains(&peer.config.remote.ip().to_canonical());
+        let is_up = self.paths.up.contains(&key_of(peer));
         (!is_up).then_some(Waiting {
             until: now.mono + hold,
             confirmed: false,

@@ -275,6 +275,7 @@ impl World {
                     .push((event.peer.to_string(), event.state, event.error));
             }
             Output::NextHops(addresses) => self.nodes[node].next_hops = addresses,
+            Output::FindNeighbors(_) => {}
             Output::WatchPaths(paths) => self.nodes[node].watched = paths,
             Output::InSync => self.nodes[node].in_sync = true,
         }

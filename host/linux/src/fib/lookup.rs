@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{
-    ACK, Found, GET_ROUTE, Hop, Owner, RTA_DST, RouteHeader, RouteWriter, UNICAST, put_address,
+    ACK, Found, GET_ROUTE, Hop, Owner, RTA_DST, RTA_OIF, RouteHeader, RouteWriter, UNICAST, put,
+    put_address,
 };
 
 // Source: linux/rtnetlink.h.
@@ -44,17 +45,19 @@ impl Way {
 
 impl RouteWriter {
     /// How the kernel reaches an address, as if the routes of this owner were not there: what would depend on itself
-    /// otherwise is found all the same, and goes when its reason goes. `None`: not at all, or by links that are down, or
-    /// the address is the machine's own.
+    /// otherwise is found all the same, and goes when its reason goes. A link-local one is reached by the interface whose
+    /// index is `scope`, which is 0 for others. `None`: not at all, or by links that are down, or the address is the
+    /// machine's own.
     ///
     /// # Errors
     /// The socket's; `Interrupted` when the table changed meanwhile: ask again.
-    pub fn resolve(&mut self, address: IpAddr) -> io::Result<Option<Way>> {
-        let mut found = self.look_up(address)?;
+    pub fn resolve(&mut self, address: IpAddr, scope: u32) -> io::Result<Option<Way>> {
+        let mut found = self.look_up(address, scope)?;
         if found.as_ref().is_some_and(|route| route.is_of(self.owner)) {
             found = self.look_up_among_others(address)?;
         }
-        let usable = found.filter(|route| route.route_type == UNICAST);
+        let on_link = |route: &Found| scope == 0 || route.hops.iter().all(|hop| hop.oif == scope);
+        let usable = found.filter(|route| route.route_type == UNICAST && on_link(route));
         Ok(usable.and_then(|route| Way::by(route, address)))
     }
 
@@ -77,7 +80,7 @@ impl RouteWriter {
     }
 
     /// The route that a packet to this address would take; `None` when there is none.
-    fn look_up(&mut self, address: IpAddr) -> io::Result<Option<Found>> {
+    fn look_up(&mut self, address: IpAddr, scope: u32) -> io::Result<Option<Found>> {
         let prefix = IpNet::from(address);
         let header = RouteHeader {
             prefix,
@@ -89,14 +92,18 @@ impl RouteWriter {
         self.ask(GET_ROUTE, ACK, |out| {
             header.write(out);
             put_address(out, RTA_DST, address);
+            if scope != 0 {
+                put(out, RTA_OIF, &scope.to_ne_bytes());
+            }
         })?;
         let mut found = None;
         let answered = self.answers(|reply| found = found.take().or(Found::read(reply)));
         match answered {
-            // Unreachable of one kind or another: ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL.
+            // Unreachable of one kind or another: ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL; ENODEV of an interface that went.
             Err(error)
                 if [
                     libc::ENETUNREACH,
+                    libc::ENODEV,
                     libc::EHOSTUNREACH,
                     libc::EACCES,
                     libc::EINVAL,
@@ -121,7 +128,7 @@ impl RouteWriter {
             };
             hop.gateway.is_none() && route.prefix.contains(&local)
         };
-        let found = self.look_up(remote)?;
+        let found = self.look_up(remote, 0)?;
         let route = found.filter(|route| route.route_type == UNICAST && on_link(route));
         Ok(route.map(|route| route.prefix))
     }

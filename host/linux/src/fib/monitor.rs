@@ -8,7 +8,7 @@ use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
 use socket2::{SockFilter, SockRef};
 
 use super::{
-    BUFFER, DEL_ROUTE, Found, GET_ADDRESS, GROUPS, NEW_ADDRESS, NEW_LINK, NEW_ROUTE, Owner,
+    BUFFER, DEL_ROUTE, Found, GET_ADDRESS, GROUPS, Hop, NEW_ADDRESS, NEW_LINK, NEW_ROUTE, Owner,
     RouteWriter, SET_LINK, receive, word,
 };
 use crate::message::{Message, messages};
@@ -20,8 +20,9 @@ const DEL_LINK: u16 = 17;
 /// What others did to routes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drift {
-    /// Routes of the owner that somebody else removed or changed.
-    pub touched: Vec<IpNet>,
+    /// Routes of the owner that somebody else removed or changed, each with the hops that went; none: all of it. An IPv6 route
+    /// with several hops loses that of an interface that goes, and keeps the others.
+    pub touched: Vec<(IpNet, Vec<Hop>)>,
     /// Routes, links or addresses changed: next hops may be reached otherwise.
     pub next_hops: bool,
     /// Interfaces that changed, or their addresses, which may take IPv4 routes away without a word.
@@ -95,7 +96,11 @@ impl RouteMonitor {
                             && route.table == self.owner.table
                             && route.metric == self.owner.metric
                         {
-                            drift.touched.push(route.prefix);
+                            let gone = match note.kind {
+                                DEL_ROUTE => route.hops,
+                                _ => Vec::new(),
+                            };
+                            drift.touched.push((route.prefix, gone));
                         }
                     }
                     _ => {}

@@ -32,7 +32,7 @@ impl NeighborEntry {
             self.add_path_limit != Some(0),
             "{what}: add_path_limit is at least 1"
         );
-        peer.extended_next_hop = self.extended_next_hop;
+        peer.extended_next_hop = self.extended_next_hop.unwrap_or(peer.extended_next_hop);
         peer.link_local_next_hop = self.link_local_next_hop.unwrap_or(true);
         Ok(())
     }

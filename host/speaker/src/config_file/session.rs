@@ -110,9 +110,9 @@ impl NeighborEntry {
     }
 
     /// Puts the role into `peer`.
-    pub(super) fn roles(&self, what: &str, local_as: u32, peer: &mut PeerConfig) -> Result<()> {
+    pub(super) fn roles(&self, what: &str, external: bool, peer: &mut PeerConfig) -> Result<()> {
         ensure!(
-            self.role.is_none() || local_as != self.remote_as,
+            self.role.is_none() || external,
             "{what}: role is for neighbors of another AS"
         );
         ensure!(
@@ -185,11 +185,11 @@ impl NeighborEntry {
         Ok(())
     }
 
-    /// Long-lived graceful restart (RFC 9494). `local_as` is our AS on this session.
+    /// Long-lived graceful restart (RFC 9494). `external`: the neighbor's AS is not ours.
     pub(super) fn long_lived(
         &self,
         what: &str,
-        local_as: u32,
+        external: bool,
         peer: &mut PeerConfig,
     ) -> Result<()> {
         ensure!(
@@ -197,8 +197,8 @@ impl NeighborEntry {
             "{what}: long_lived_limit needs long_lived"
         );
         ensure!(
-            !self.long_lived_partial || local_as == self.remote_as,
-            "{what}: long_lived_partial is for neighbors in our own AS {local_as}"
+            !(self.long_lived_partial && external),
+            "{what}: long_lived_partial is for neighbors in our own AS"
         );
         peer.long_lived_partial = self.long_lived_partial;
         let Some(entry) = &self.long_lived else {
@@ -284,12 +284,20 @@ pub(super) fn check_keys(config: &Config) -> Result<()> {
         let ip = peer.remote.ip();
         let same = config.peers.iter().filter(|other| other.remote.ip() == ip);
         for other in same {
+            // Whoever is found on an interface may have any link-local address.
+            let words = match peer.interface {
+                None => "have one address and",
+                Some(_) => "are on interfaces and have",
+            };
             ensure!(
                 other.authentication == peer.authentication,
-                "{} and {} have one address and different passwords",
+                "{} and {} {words} different passwords",
                 peer.name,
                 other.name
             );
+        }
+        if peer.interface.is_some() {
+            continue;
         }
         if peer.authentication != Authentication::None {
             continue;

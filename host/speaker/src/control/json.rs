@@ -1,6 +1,6 @@
 //! Answers as JSON, for programs. Names are those of the tables and of the configuration file.
 
-use bgp::{Explanation, NextHop, PathInfo, PathStanding, PeerStatus};
+use bgp::{Explanation, NextHop, PathInfo, PathStanding, PeerStatus, RemoteAs};
 use serde_json::{Value, json};
 
 /// An array with an object for each peer.
@@ -28,9 +28,10 @@ fn neighbor(peer: &PeerStatus) -> Value {
     json!({
         "name": &*peer.name,
         "address": peer.remote.ip().to_string(),
+        "interface": peer.interface.as_deref(),
         "port": peer.remote.port(),
         "local_address": peer.local.map(|local| local.ip().to_string()),
-        "as": peer.remote_as.0,
+        "as": asn(peer.remote_as),
         "router_id": peer.remote_id.map(|id| id.to_string()),
         "state": peer.state.to_string(),
         "since": peer.since.wall.as_secs(),
@@ -52,6 +53,14 @@ fn neighbor(peer: &PeerStatus) -> Value {
             "established": counters.established,
         },
     })
+}
+
+/// The number, or while it is not known what it may be.
+fn asn(wanted: RemoteAs) -> Value {
+    match wanted {
+        RemoteAs::Is(asn) => asn.0.into(),
+        RemoteAs::External | RemoteAs::Internal => wanted.to_string().into(),
+    }
 }
 
 fn path(path: &PathInfo) -> Value {

@@ -28,7 +28,7 @@ pub(super) fn neighbors(peers: &[PeerStatus]) -> String {
             NEIGHBOR_WIDTHS,
             &[
                 &peer.name,
-                &peer.remote.to_string(),
+                &address(peer),
                 &peer.remote_as.to_string(),
                 &peer.received.to_string(),
                 &peer.rejected.to_string(),
@@ -37,6 +37,16 @@ pub(super) fn neighbors(peers: &[PeerStatus]) -> String {
         );
     }
     out
+}
+
+/// Address and port; of an unnumbered peer the address on its interface, as soon as it is known.
+fn address(peer: &PeerStatus) -> String {
+    let ip = peer.remote.ip();
+    match &peer.interface {
+        None => peer.remote.to_string(),
+        Some(interface) if ip.is_unspecified() => format!("%{interface}"),
+        Some(interface) => format!("{ip}%{interface}"),
+    }
 }
 
 /// The state, and in parentheses what one should know of it.

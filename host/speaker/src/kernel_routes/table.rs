@@ -1,10 +1,35 @@
 //! What the kernel shall have, what it has, and the steps between: the last state wins, each net is queued once.
 
+use bgp::RouteNextHop;
 use ipnet::IpNet;
 use linux::fib::{Hop, Request};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::net::IpAddr;
+
+/// A next hop as the kernel is asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Target {
+    pub address: IpAddr,
+    /// The interface's index where the address is link-local, else 0.
+    pub scope: u32,
+}
+
+impl From<RouteNextHop> for Target {
+    /// On a link that is known the link-local address is the surer one (RFC 2545 §3): the global one may be of no network there.
+    fn from(hop: RouteNextHop) -> Self {
+        match hop.link_local {
+            Some(address) if hop.scope != 0 => Target {
+                address: address.into(),
+                scope: hop.scope,
+            },
+            Some(_) | None => Target {
+                address: hop.address,
+                scope: 0,
+            },
+        }
+    }
+}
 
 /// Why a route that was chosen is not in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +96,7 @@ struct Net {
 pub(super) struct Table {
     nets: HashMap<IpNet, Net>,
     queue: VecDeque<IpNet>,
-    next_hops: Interned<Vec<IpAddr>>,
+    next_hops: Interned<Vec<Target>>,
     hops: Interned<Vec<Hop>>,
     /// By next hops: the hops that lead there, 0 when there are none.
     ways: Vec<u32>,
@@ -96,8 +121,8 @@ impl Table {
     pub fn want(
         &mut self,
         prefix: IpNet,
-        next_hops: &Vec<IpAddr>,
-        resolve: impl FnOnce(&[IpAddr]) -> Vec<Hop>,
+        next_hops: &Vec<Target>,
+        resolve: impl FnOnce(&[Target]) -> Vec<Hop>,
     ) {
         let mut wanted = 0;
         if !next_hops.is_empty() {
@@ -154,16 +179,22 @@ impl Table {
         self.queue_where(|_| true);
     }
 
-    /// Somebody else removed or changed the net's route.
-    pub fn touched(&mut self, prefix: IpNet) {
-        if let Some(net) = self.nets.get_mut(&prefix) {
-            net.installed = 0;
-            self.queue(prefix);
-        }
+    /// Somebody else removed or changed the net's route. `gone` are the hops that it lost; none: all of it.
+    pub fn touched(&mut self, prefix: IpNet, gone: &[Hop]) {
+        let Some(net) = self.nets.get_mut(&prefix) else {
+            return;
+        };
+        let mut left = self.hops.get(net.installed).cloned().unwrap_or_default();
+        left.retain(|hop| !gone.is_empty() && !gone.contains(hop));
+        net.installed = match left.is_empty() {
+            true => 0,
+            false => self.hops.number(&left).0,
+        };
+        self.queue(prefix);
     }
 
     /// Asks again how all next hops are reached, and tries again what was refused.
-    pub fn resolve_again(&mut self, mut resolve: impl FnMut(&[IpAddr]) -> Vec<Hop>) {
+    pub fn resolve_again(&mut self, mut resolve: impl FnMut(&[Target]) -> Vec<Hop>) {
         for number in 1..=self.ways.len() as u32 {
             let Some(next_hops) = self.next_hops.get(number).cloned() else {
                 continue;
@@ -298,17 +329,24 @@ impl Table {
 mod tests {
     use super::*;
 
-    const ROUTER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
+    const ROUTER: Target = global(2);
+
+    const fn global(last: u8) -> Target {
+        Target {
+            address: IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, last)),
+            scope: 0,
+        }
+    }
 
     fn prefix(text: &str) -> IpNet {
         text.parse().expect("a prefix")
     }
 
-    fn direct(next_hops: &[IpAddr]) -> Vec<Hop> {
+    fn direct(next_hops: &[Target]) -> Vec<Hop> {
         next_hops
             .iter()
-            .map(|address| Hop {
-                gateway: Some(*address),
+            .map(|target| Hop {
+                gateway: Some(target.address),
                 oif: 2,
             })
             .collect()
@@ -341,11 +379,7 @@ mod tests {
         let net = prefix("10.1.0.0/24");
         table.want(net, &vec![ROUTER], direct);
         table.want(net, &vec![], direct);
-        table.want(
-            net,
-            &vec![ROUTER, "10.0.0.3".parse().expect("address")],
-            direct,
-        );
+        table.want(net, &vec![ROUTER, global(3)], direct);
         assert_eq!(steps(&mut table), ["+10.1.0.0/24 2"]);
         table.want(net, &vec![ROUTER], direct);
         assert_eq!(steps(&mut table), ["~10.1.0.0/24 1"]);
@@ -382,7 +416,7 @@ mod tests {
         assert_eq!(steps_but(&mut table, &exist), ["+10.1.0.0/24 1"]);
         assert_eq!(table.refused.get(&net), Some(&Refusal::RouteKeyTaken));
         assert_eq!(steps(&mut table), [""; 0]);
-        table.touched(net);
+        table.touched(net, &[]);
         assert_eq!(
             steps(&mut table),
             ["+10.1.0.0/24 1"],
@@ -396,5 +430,46 @@ mod tests {
             ["-10.1.0.0/24 0"],
             "no way there any more"
         );
+    }
+
+    #[test]
+    fn what_a_route_keeps_is_replaced() {
+        let mut table = Table::new();
+        let net = prefix("fd00::/64");
+        let (both, hops) = (vec![global(2), global(3)], direct(&[global(2), global(3)]));
+        table.want(net, &both, direct);
+        assert_eq!(steps(&mut table), ["+fd00::/64 2"]);
+        // A new route would be refused for what is left of the old one.
+        table.touched(net, &hops[1..]);
+        assert_eq!(steps(&mut table), ["~fd00::/64 2"]);
+        table.want(net, &vec![global(2)], direct);
+        assert_eq!(steps(&mut table), ["~fd00::/64 1"]);
+        table.touched(net, &hops[1..]);
+        assert_eq!(steps(&mut table), [""; 0], "it was not there any more");
+        table.touched(net, &hops[..1]);
+        assert_eq!(steps(&mut table), ["+fd00::/64 1"], "control: all is gone");
+    }
+
+    #[test]
+    fn a_link_that_is_known_counts() {
+        let link_local = "fe80::2".parse().expect("an address");
+        let mut hop = RouteNextHop {
+            address: "fd09::2".parse().expect("an address"),
+            link_local: Some(link_local),
+            scope: 0,
+        };
+        let global = Target {
+            address: hop.address,
+            scope: 0,
+        };
+        assert_eq!(Target::from(hop), global);
+        hop.scope = 7;
+        let near = Target {
+            address: link_local.into(),
+            scope: 7,
+        };
+        assert_eq!(Target::from(hop), near);
+        hop.link_local = None;
+        assert_eq!(Target::from(hop), global, "somebody else's next hop");
     }
 }

@@ -1,6 +1,7 @@
 //! How next hops are reached, by the kernel's routing table: each is asked for once, and again when routes or links
 //! change. Both the routes that go into the kernel and the machine's choice among paths go by it.
 
+use super::table::Target;
 use linux::fib::{Drift, Hop, RouteWriter, Way};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -14,7 +15,7 @@ const READS: u32 = 20;
 
 #[derive(Default)]
 pub(super) struct Ways {
-    known: HashMap<IpAddr, Option<Way>>,
+    known: HashMap<Target, Option<Way>>,
     /// The next hops that the machine has paths through, and what it was told.
     tracked: BTreeMap<IpAddr, Option<u32>>,
     /// Interfaces that are down: their routes may still be there for a moment.
@@ -22,11 +23,11 @@ pub(super) struct Ways {
 }
 
 impl Ways {
-    fn way(&mut self, writer: &mut RouteWriter, address: IpAddr) -> Option<&Way> {
+    fn way(&mut self, writer: &mut RouteWriter, target: Target) -> Option<&Way> {
         let down = &self.down;
-        let way = self.known.entry(address).or_insert_with(|| {
-            let way = ask(writer, address).unwrap_or_else(|error| {
-                tracing::warn!("cannot ask how {address} is reached: {error}");
+        let way = self.known.entry(target).or_insert_with(|| {
+            let way = ask(writer, target).unwrap_or_else(|error| {
+                tracing::warn!("cannot ask how {} is reached: {error}", target.address);
                 None
             });
             way.and_then(|mut way| {
@@ -38,10 +39,10 @@ impl Ways {
     }
 
     /// The hops to all of these next hops together; those that cannot be reached add none.
-    pub fn hops(&mut self, writer: &mut RouteWriter, next_hops: &[IpAddr]) -> Vec<Hop> {
+    pub fn hops(&mut self, writer: &mut RouteWriter, next_hops: &[Target]) -> Vec<Hop> {
         let mut all = Vec::new();
-        for address in next_hops {
-            let way = self.way(writer, *address);
+        for target in next_hops {
+            let way = self.way(writer, *target);
             all.extend(way.into_iter().flat_map(|way| &way.hops));
         }
         all
@@ -103,14 +104,15 @@ impl Ways {
     }
 
     fn cost(&mut self, writer: &mut RouteWriter, address: IpAddr) -> Option<u32> {
-        self.way(writer, address).map(|way| way.metric)
+        let target = Target { address, scope: 0 };
+        self.way(writer, target).map(|way| way.metric)
     }
 }
 
-fn ask(writer: &mut RouteWriter, address: IpAddr) -> io::Result<Option<Way>> {
+fn ask(writer: &mut RouteWriter, target: Target) -> io::Result<Option<Way>> {
     let mut left = READS;
     loop {
-        match writer.resolve(address) {
+        match writer.resolve(target.address, target.scope) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted && left > 0 => left -= 1,
             answer => return answer,
         }
