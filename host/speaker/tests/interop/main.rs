@@ -28,6 +28,7 @@ mod restart;
 #[path = "../../../../core/monitor/tests/station/mod.rs"]
 mod station;
 mod table;
+mod unnumbered;
 
 use lab::Lab;
 use std::panic::AssertUnwindSafe;
@@ -59,8 +60,8 @@ const PEERS: &[(&str, &str)] = &[
 ];
 
 /// Daemons that give their rights up for those of a user of their own, which a user namespace
-/// does not have.
-const NEEDS_ROOT: [&str; 1] = ["openbgpd"];
+/// does not have, and cases in which one does.
+const NEEDS_ROOT: [&str; 2] = ["openbgpd", "frr_unnumbered"];
 
 /// Root outside too, where all users are.
 fn is_root() -> bool {
@@ -89,6 +90,7 @@ const SUITES: &[&[Case]] = &[
     large::CASES,
     mrt::CASES,
     bmp::CASES,
+    unnumbered::CASES,
 ];
 
 const INSIDE: &str = "INTEROP_INSIDE";
@@ -99,6 +101,10 @@ fn main() -> ExitCode {
         && mode == "speaker"
     {
         log::to_stderr();
+        tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .init();
         return match speaker::main_run(Path::new(config)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -117,6 +123,12 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         };
+    }
+    if let [first, device, source] = &args[..]
+        && first == "advertise"
+    {
+        unnumbered::advertise(device, source);
+        return ExitCode::SUCCESS;
     }
     if let [first, listen, file] = &args[..]
         && first == "station"
@@ -183,7 +195,10 @@ fn run(filter: &str) -> ExitCode {
         }
         let program = PEERS.iter().find(|(peer, _)| *peer == case.peer);
         let (_, program) = program.expect("the peer of a case is in PEERS");
-        let result = if NEEDS_ROOT.contains(&case.peer) && !is_root() {
+        let needs_root = [case.peer, case.name]
+            .iter()
+            .any(|n| NEEDS_ROOT.contains(n));
+        let result = if needs_root && !is_root() {
             println!("{}: skipped: {} needs root", case.name, case.peer);
             skipped += 1;
             "skipped"
