@@ -362,7 +362,7 @@ impl PeerConfig {
         SocketOptions {
             ttl: self.ttl,
             min_ttl: self.min_ttl,
-            key: self.authentication.key().cloned(),
+            keys: self.authentication.keys(),
         }
     }
 }

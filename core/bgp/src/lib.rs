@@ -42,7 +42,10 @@ pub use filter::{
 pub use input::{Asn, ConnId, Family, Input, Neighbor, Now, PathState};
 pub use output::{Chunk, NextHop, Output, Route, RouteChange, RouteNextHop, WatchedPath};
 pub use role::Role;
-pub use security::{Authentication, AuthenticationRefusal, ListenSecurity, Secret, SocketOptions};
+pub use security::{
+    AoAlgorithm, AoKey, Authentication, AuthenticationRefusal, Keys, ListenSecurity, Secret,
+    SocketOptions,
+};
 pub use speaker::Speaker;
 pub use status::{
     Counters, Explanation, Notice, NoticeReason, PathInfo, PathStanding, PeerEvent, PeerState,

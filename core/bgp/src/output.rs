@@ -1,6 +1,6 @@
 //! What the machine asks of its driver.
 
-use crate::{Bfd, ConnId, ListenSecurity, Notice, PeerConfig, PeerEvent, Secret, SocketOptions};
+use crate::{Bfd, ConnId, Keys, ListenSecurity, Notice, PeerConfig, PeerEvent, SocketOptions};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -31,12 +31,12 @@ pub enum Output {
     },
     /// What listening sockets need from now on; comes before the first `Listen`.
     Secure(ListenSecurity),
-    /// The key of a connection in use changes (RFC 2385 §4.5).
+    /// The keys of a connection in use change (RFC 2385 §4.5, RFC 5925 §3.1).
     Rekey {
         /// The connection.
         conn: ConnId,
-        /// The new key.
-        key: Secret,
+        /// The new ones, of the kind that it has.
+        keys: Keys,
     },
     /// There are bytes to pull with [`crate::Speaker::transmit`].
     Send(ConnId),

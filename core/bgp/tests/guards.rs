@@ -1,11 +1,11 @@
-//! What guards a session: the send hold timer (RFC 9687), GTSM (RFC 5082), TCP-MD5 (RFC 2385).
+//! What guards a session: the send hold timer (RFC 9687), GTSM (RFC 5082), TCP-MD5 (RFC 2385), TCP-AO (RFC 5925).
 #![allow(missing_docs)]
 
 mod script;
 
 use bgp::{
-    Authentication, AuthenticationRefusal, Config, ConnId, Input, Origin, Output, PeerConfig,
-    PeerState, RangeConfig, Secret,
+    AoAlgorithm, AoKey, Authentication, AuthenticationRefusal, Config, ConnId, Input, Keys, Origin,
+    Output, PeerConfig, PeerState, RangeConfig, Secret,
 };
 use script::{AS, CONN, Script, config, keepalive, open};
 use std::time::Duration;
@@ -99,7 +99,7 @@ fn sockets_are_told_keys_and_limits_first() {
     });
     let options = options.expect("it dials");
     assert_eq!((options.ttl, options.min_ttl), (255, Some(255)));
-    assert_eq!(options.key, Some(Secret::new(b"one")));
+    assert_eq!(options.keys, Some(Keys::Md5(Secret::new(b"one"))));
     // Nobody answers: the name says what may be wrong.
     script.wait(6);
     assert!(
@@ -114,14 +114,87 @@ fn another_key_needs_no_new_session() {
     let mut script = Script::up(keyed(b"one"), &plain_open());
     script.outputs.clear();
     script.configure(|config| *config = keyed(b"two"));
-    let [Output::Secure(security), Output::Rekey { conn: CONN, key }] = &script.outputs[..] else {
+    let [Output::Secure(security), Output::Rekey { conn: CONN, keys }] = &script.outputs[..] else {
         panic!("{:?}", script.outputs);
     };
-    assert_eq!((&security.keys[0].1, key), (key, &Secret::new(b"two")));
+    let two = Keys::Md5(Secret::new(b"two"));
+    assert_eq!((&security.keys[0].1, keys), (keys, &two));
     assert_eq!(script.state(), PeerState::Established);
     // The control: a key that goes is another session.
     script.configure(|config| config.peers[0].authentication = Authentication::None);
     assert_eq!(script.notified().map(|n| (n.0, n.1)), Some((6, 6)));
+}
+
+/// Keys with these IDs and secrets.
+fn ao(keys: &[(u8, u8, &[u8])]) -> Authentication {
+    let key = |&(send_id, recv_id, secret): &(u8, u8, &[u8])| AoKey {
+        send_id,
+        recv_id,
+        algorithm: AoAlgorithm::Aes128Cmac,
+        secret: Secret::new(secret),
+    };
+    Authentication::Ao(keys.iter().map(key).collect())
+}
+
+#[test]
+fn tcp_ao_keys_follow_each_other_without_a_new_session() {
+    let with = |keys: &[(u8, u8, &[u8])]| config(AS, |peer| peer.authentication = ao(keys));
+    let old = (1, 2, &b"old"[..]);
+    let new = (3, 4, &b"new"[..]);
+    let mut script = Script::up(with(&[old]), &plain_open());
+    for keys in [&[old, new][..], &[new, old], &[new]] {
+        script.outputs.clear();
+        script.configure(|config| *config = with(keys));
+        let [
+            Output::Secure(security),
+            Output::Rekey {
+                conn: CONN,
+                keys: told,
+            },
+        ] = &script.outputs[..]
+        else {
+            panic!("{:?}", script.outputs);
+        };
+        assert_eq!(Some(told), ao(keys).keys().as_ref());
+        assert_eq!(&security.keys[0].1, told);
+        assert_eq!(script.state(), PeerState::Established);
+    }
+    // The controls: another secret under an ID in use, or another kind, is another session.
+    for keys in [
+        ao(&[(5, 4, b"x")]),
+        ao(&[(3, 5, b"x")]),
+        ao(&[(3, 4, b"x")]),
+    ] {
+        let mut script = Script::up(with(&[new]), &plain_open());
+        script.configure(|config| config.peers[0].authentication = keys.clone());
+        assert_eq!(
+            script.notified().map(|n| (n.0, n.1)),
+            Some((6, 6)),
+            "{keys:?}"
+        );
+    }
+    script.configure(|config| *config = keyed(b"md5"));
+    assert_eq!(script.notified().map(|n| (n.0, n.1)), Some((6, 6)));
+}
+
+#[test]
+fn tcp_ao_that_is_not_answered_has_its_name() {
+    let mut script = Script::new(config(AS, |peer| {
+        peer.passive = false;
+        peer.authentication = ao(&[(1, 2, b"one")]);
+    }));
+    script.wait(2);
+    let dialled = script.outputs.iter().find_map(|output| match output {
+        Output::Connect { options, .. } => options.keys.clone(),
+        _ => None,
+    });
+    assert_eq!(dialled, ao(&[(1, 2, b"one")]).keys());
+    script.wait(6);
+    assert!(
+        script.error().contains("(tcp-ao-unanswered)"),
+        "{}",
+        script.error()
+    );
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod router_advert;
 mod scheduling;
 mod sysctl;
 pub mod tcp;
+pub mod tcp_ao;
 pub mod veth;
 mod wire;
 

@@ -11,17 +11,21 @@ use ipnet::IpNet;
 /// The longest key of TCP-MD5 in octets. Source: linux/tcp.h, `TCP_MD5SIG_MAXKEYLEN`.
 pub const MD5_KEY_MAX: usize = libc::TCP_MD5SIG_MAXKEYLEN;
 
-/// TCP_SAVE_SYN, TCP_SAVED_SYN and TCP_AO_INFO of linux/tcp.h; libc does not have them for all targets.
+/// TCP_SAVE_SYN and TCP_SAVED_SYN of linux/tcp.h; libc does not have them for all targets.
 const TCP_SAVE_SYN: libc::c_int = 27;
 const TCP_SAVED_SYN: libc::c_int = 28;
-const TCP_AO_INFO: libc::c_int = 40;
 /// IP_MINTTL of linux/in.h and IPV6_MINHOPCOUNT of linux/in6.h.
 const IP_MINTTL: libc::c_int = 21;
 const IPV6_MINHOPCOUNT: libc::c_int = 73;
 /// The key is for a prefix. Source: linux/tcp.h.
 const TCP_MD5SIG_FLAG_PREFIX: u8 = 1;
 
-fn set<T>(fd: &impl AsFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+pub(crate) fn set<T>(
+    fd: &impl AsFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
     // SAFETY: the pointer and the length are those of one live value, which the kernel only reads.
     #[expect(unsafe_code, reason = "setsockopt(2) has no safe form")]
     let result = unsafe {
@@ -41,7 +45,7 @@ fn set<T>(fd: &impl AsFd, level: libc::c_int, name: libc::c_int, value: &T) -> i
 }
 
 /// Reads an option into `buffer`; returns how many octets there were.
-fn get(
+pub(crate) fn get(
     fd: &impl AsFd,
     level: libc::c_int,
     name: libc::c_int,
@@ -79,7 +83,7 @@ struct Md5Signature {
 }
 
 /// An address as the start of a `sockaddr_storage`: family, port 0, and for IPv6 the flow label.
-fn storage(address: IpAddr) -> [u64; 16] {
+pub(crate) fn storage(address: IpAddr) -> [u64; 16] {
     let mut octets = [0u8; 128];
     let (family, at) = match address {
         IpAddr::V4(_) => (libc::AF_INET, 4),
@@ -168,13 +172,6 @@ pub fn first_hop_limit(accepted: &impl AsFd) -> io::Result<Option<u8>> {
         Some(6) => header.get(7).copied(),
         Some(_) | None => None,
     })
-}
-
-/// Whether the kernel has TCP-AO (RFC 5925), as far as this socket can tell.
-pub fn has_tcp_ao(fd: &impl AsFd) -> bool {
-    let answer = get(fd, libc::IPPROTO_TCP, TCP_AO_INFO, &mut [0; 64]);
-    // One that has it says that this socket has no keys.
-    !matches!(answer, Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT))
 }
 
 /// The whole prefix of one address.

@@ -5,6 +5,7 @@ mod neighbor;
 mod observers;
 mod paths;
 mod session;
+mod tcp_ao;
 
 use anyhow::{Context, Result, bail, ensure};
 use bgp::{Config, Family, NextHopMode, Origin, PeerConfig, RangeConfig};
@@ -102,7 +103,8 @@ struct NeighborEntry {
     ttl_security: Option<u8>,
     password: Option<session::Password>,
     password_file: Option<PathBuf>,
-    tcp_ao: Option<session::Password>,
+    /// Keys of TCP-AO (RFC 5925).
+    tcp_ao: Option<Vec<tcp_ao::AoEntry>>,
     /// What we are to the neighbor (RFC 9234).
     role: Option<session::RoleName>,
     #[serde(default)]
@@ -333,14 +335,21 @@ impl ConfigFile {
     }
 }
 
-/// Where and what an error is, without the line itself, in which a password may be.
+/// Where and what an error is, without the line itself or a value, in which a password may be.
 fn without_text(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let message = error.message();
+    // `invalid type: string "...", expected ...`
+    let value = message.split_once(" \"").zip(message.rsplit_once("\", "));
+    let message = match value {
+        Some(((kind, _), (_, expected))) => format!("{kind}, {expected}"),
+        None => message.to_owned(),
+    };
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
-        return anyhow::anyhow!("{}", error.message());
+        return anyhow::anyhow!("{message}");
     };
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    anyhow::anyhow!("line {line}, column {column}: {}", error.message())
+    anyhow::anyhow!("line {line}, column {column}: {message}")
 }
 
 fn seconds(count: u16) -> Duration {

@@ -12,8 +12,8 @@ use crate::link::Networks;
 use crate::socket;
 use crate::watch::Watch;
 use bgp::{
-    Chunk, Config, ConnId, Explanation, Family, Input, ListenSecurity, Now, Output, PathState,
-    RibCursor, RibSlice, SessionCounts, SessionView, Speaker,
+    Chunk, Config, ConnId, Explanation, Family, Input, Keys, ListenSecurity, Now, Output,
+    PathState, RibCursor, RibSlice, SessionCounts, SessionView, Speaker,
 };
 use ipnet::IpNet;
 use mio::net::{TcpListener, TcpStream};
@@ -67,6 +67,8 @@ struct Conn {
     blocked: bool,
     /// Closed by the machine: only read until the peer ends it too, or for a while.
     lingers: bool,
+    /// Its keys, when it has others beside them until the peer uses them no more.
+    retires: Option<Keys>,
 }
 
 enum Slot {
@@ -343,6 +345,7 @@ impl EventLoop {
             ending: false,
             blocked: false,
             lingers: false,
+            retires: None,
         };
         self.slots.insert(token, Slot::Conn(conn));
         self.by_id.insert(id, token);
@@ -375,10 +378,14 @@ impl EventLoop {
                     } else {
                         conn.readable = false;
                     }
+                    let retires = conn.retires.take();
                     if !lingers {
                         let bytes = &self.scratch[..count];
                         let input = Input::Received { conn: id, bytes };
                         self.speaker.handle(input, now(self.started));
+                    }
+                    if let Some(keys) = retires {
+                        self.rekey(id, keys, true);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.readable = false,
@@ -548,7 +555,7 @@ impl EventLoop {
                 }
                 Output::Configure { conn, options } => self.configure(conn, &options),
                 Output::Secure(security) => self.secure(security),
-                Output::Rekey { conn, key } => self.rekey(conn, &key),
+                Output::Rekey { conn, keys } => self.rekey(conn, keys, false),
                 Output::Send(conn) => {
                     if let Some(token) = self.by_id.get(&conn).copied() {
                         self.write(token);

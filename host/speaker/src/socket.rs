@@ -1,7 +1,8 @@
 //! Sockets made as BGP wants them: non-blocking, without delay, with the wanted TTL.
 
-use bgp::{ListenSecurity, SocketOptions};
-use ipnet::IpNet;
+pub(crate) mod keys;
+
+use bgp::{Keys, ListenSecurity, SocketOptions};
 use linux::tcp;
 use mio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -49,37 +50,12 @@ pub(crate) fn secure(
     if old.checks_first_ttl != new.checks_first_ttl {
         tcp::keep_first_segments(listener, new.checks_first_ttl)?;
     }
-    let ours = |net: &IpNet| net.addr().is_ipv4() == address.is_ipv4();
-    for (net, key) in new.keys.iter().filter(|entry| !old.keys.contains(entry)) {
-        if ours(net) {
-            set_key(listener, *net, key.octets())?;
-        }
-    }
-    for (net, _) in &old.keys {
-        if ours(net) && !new.keys.iter().any(|(kept, _)| kept == net) {
-            set_key(listener, *net, &[])?;
-        }
-    }
-    Ok(())
+    keys::of_listener(listener, address, &old.keys, &new.keys)
 }
 
-fn set_key(socket: &impl std::os::fd::AsFd, peers: IpNet, key: &[u8]) -> io::Result<()> {
-    tcp::set_md5_key(socket, peers, key).map_err(|error| {
-        let unknown = error.raw_os_error() == Some(rustix::io::Errno::NOPROTOOPT.raw_os_error());
-        if unknown {
-            io::Error::new(io::ErrorKind::Unsupported, "tcp-md5-not-in-kernel")
-        } else {
-            io::Error::new(
-                error.kind(),
-                format!("tcp-md5-key-refused: {}", words(&error)),
-            )
-        }
-    })
-}
-
-/// Gives a connected socket another key.
-pub(crate) fn rekey(stream: &TcpStream, remote: SocketAddr, key: &[u8]) -> io::Result<()> {
-    set_key(stream, tcp::only(remote), key)
+/// Gives a connected socket other keys; true when some that it had stay for now.
+pub(crate) fn rekey(stream: &TcpStream, remote: SocketAddr, keys: &Keys) -> io::Result<bool> {
+    keys::change(stream, remote, keys)
 }
 
 /// Starts to connect; the result shows when the socket becomes writable.
@@ -90,7 +66,10 @@ pub(crate) fn connect(
 ) -> io::Result<TcpStream> {
     let socket = tcp(remote)?;
     socket.set_tcp_nodelay(true)?;
-    set_options(&socket, remote, options)?;
+    set_hop_limits(&socket, remote, options)?;
+    if let Some(keys) = &options.keys {
+        keys::to_dial(&socket, remote, keys)?;
+    }
     if let Some(source) = source {
         socket.bind(&SockAddr::from(SocketAddr::new(source, 0)))?;
     }
@@ -107,7 +86,10 @@ pub(crate) fn connect(
 pub(crate) fn tune(stream: &TcpStream, options: &SocketOptions) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let remote = stream.peer_addr()?;
-    set_options(&socket2::SockRef::from(stream), remote, options)?;
+    set_hop_limits(&socket2::SockRef::from(stream), remote, options)?;
+    if let Some(keys) = &options.keys {
+        keys::of_accepted(stream, remote, keys)?;
+    }
     let Some(least) = options.min_ttl else {
         return Ok(());
     };
@@ -124,7 +106,7 @@ fn refused(name: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionRefused, name)
 }
 
-fn set_options(socket: &Socket, remote: SocketAddr, options: &SocketOptions) -> io::Result<()> {
+fn set_hop_limits(socket: &Socket, remote: SocketAddr, options: &SocketOptions) -> io::Result<()> {
     if remote.is_ipv4() {
         socket.set_ttl_v4(u32::from(options.ttl))?;
     } else {
@@ -133,10 +115,7 @@ fn set_options(socket: &Socket, remote: SocketAddr, options: &SocketOptions) -> 
     if let Some(least) = options.min_ttl {
         tcp::set_min_hop_limit(socket, remote.is_ipv6(), least)?;
     }
-    match &options.key {
-        Some(key) => set_key(socket, tcp::only(remote), key.octets()),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// The words of an operating system error, as tools print them: `Connection refused`.

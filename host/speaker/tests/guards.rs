@@ -1,5 +1,6 @@
 //! The guards of a session on real sockets: the first packet's TTL (RFC 5082) where the listening
-//! socket cannot judge it for all, and a peer that reads nothing (RFC 9687).
+//! socket cannot judge it for all, a peer that reads nothing (RFC 9687), and TCP-AO (RFC 5925) where
+//! the kernel has it not.
 #![allow(missing_docs)]
 
 use bgp::{Config, Origin, PeerConfig, PeerState};
@@ -103,6 +104,83 @@ fn a_first_packet_from_far_away_is_turned_away_by_name() {
         let _near = connect(listen, 255);
         await_event(&events, |state, _| state == PeerState::Established);
     }
+}
+
+/// Connects from an address of the loopback.
+fn connect_from(source: Ipv4Addr, to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let source = SocketAddr::from((source, 0));
+    socket.bind(&source.into()).expect("the loopback is ours");
+    socket.connect(&to.into()).expect("it listens");
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+}
+
+/// Whether an OPEN comes before the end.
+fn hears_open(stream: &mut TcpStream) -> bool {
+    let mut marker = [0; 16];
+    match std::io::Read::read_exact(stream, &mut marker) {
+        Ok(()) => marker == [0xff; 16],
+        Err(error) => {
+            use std::io::ErrorKind::{ConnectionReset, UnexpectedEof};
+            assert!(
+                matches!(error.kind(), ConnectionReset | UnexpectedEof),
+                "{error}"
+            );
+            assert_eq!(marker, [0; 16], "nothing at all");
+            false
+        }
+    }
+}
+
+#[test]
+fn without_tcp_ao_in_the_kernel_nothing_is_said_to_who_shall_have_it() {
+    if linux::tcp_ao::probe(linux::tcp_ao::Algorithm::HmacSha1).is_ok() {
+        println!("skipped: this kernel has TCP-AO");
+        return;
+    }
+    let [ao, ao_in, plain, plain_in] = [3, 4, 5, 6].map(|n| Ipv4Addr::new(127, 0, 0, n));
+    let bind = |ip| TcpListener::bind((ip, 0)).expect("a free port");
+    let (dialled, dialled_plain, free) = (bind(ao), bind(plain), bind(Ipv4Addr::new(127, 0, 0, 7)));
+    let listen = free.local_addr().expect("bound");
+    drop(free);
+    let port = |listener: &TcpListener| listener.local_addr().expect("bound").port();
+    let keys = "tcp_ao = [{ send_id = 1, algorithm = \"aes-128-cmac-96\", secret = \"word\" }]";
+    let neighbor = |ip: Ipv4Addr, settings: &str| {
+        format!(
+            "[[neighbor]]\naddress = \"{ip}\"\nas = 64512\nconnect_retry = 1\n\
+             error_wait = [1, 1]\n{settings}\n"
+        )
+    };
+    let text = format!(
+        "router_id = \"10.9.0.1\"\nlocal_as = 64512\nlisten = [\"{listen}\"]\n{}{}{}{}",
+        neighbor(ao, &format!("port = {}\n{keys}", port(&dialled))),
+        neighbor(ao_in, &format!("passive = true\n{keys}")),
+        neighbor(plain, &format!("port = {}", port(&dialled_plain))),
+        neighbor(plain_in, "passive = true"),
+    );
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("speaker.toml");
+    std::fs::write(&path, text).expect("written");
+    let config = speaker::ConfigFile::read(&path).and_then(|file| file.config());
+    let handle = spawn(config.expect("valid")).expect("it starts");
+    // The control: who needs no keys is dialled, again and again, and hears OPEN.
+    for _ in 0..2 {
+        let (mut stream, _) = dialled_plain.accept().expect("dialled");
+        assert!(hears_open(&mut stream));
+    }
+    dialled.set_nonblocking(true).expect("set");
+    let nobody = dialled.accept().map(|_| ()).expect_err("never dialled");
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+    // Who comes in is turned away without a word; the control hears OPEN.
+    assert!(!hears_open(&mut connect_from(ao_in, listen)));
+    assert!(hears_open(&mut connect_from(plain_in, listen)));
+    let peers = handle.status().expect("it runs").peers;
+    let idle = peers
+        .iter()
+        .filter(|peer| peer.info() == "Idle Error: tcp-ao-not-in-kernel");
+    assert_eq!(idle.count(), 2);
 }
 
 #[test]

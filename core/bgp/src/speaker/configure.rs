@@ -7,8 +7,7 @@ use crate::rib::Joining;
 use crate::session::{Peer, keepalive_interval};
 use crate::wire::notification::{Notification, cease, code};
 use crate::{
-    AddPath, Authentication, Config, Family, ListenSecurity, Notice, NoticeReason, Now, Output,
-    PeerConfig,
+    AddPath, Config, Family, ListenSecurity, Notice, NoticeReason, Now, Output, PeerConfig,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -71,9 +70,10 @@ fn change(old: &PeerConfig, new: &PeerConfig) -> Change {
             (old, _) => old.clone(),
         },
         long_lived_partial: new.long_lived_partial,
-        authentication: match (&old.authentication, &new.authentication) {
-            (Authentication::Md5(_), Authentication::Md5(_)) => new.authentication.clone(),
-            _ => old.authentication.clone(),
+        authentication: if new.authentication.can_follow(&old.authentication) {
+            new.authentication.clone()
+        } else {
+            old.authentication.clone()
         },
         ..old.clone()
     };
@@ -340,15 +340,15 @@ impl Speaker {
         }
     }
 
-    /// Gives the connections of a peer its new key.
+    /// Gives the connections of a peer its new keys.
     fn rekey(&mut self, peer: &Peer) {
-        let Some(key) = peer.config.authentication.key() else {
+        let Some(keys) = peer.config.authentication.keys() else {
             return;
         };
         for connection in &peer.connections {
             self.outputs.push_back(Output::Rekey {
                 conn: connection.id,
-                key: key.clone(),
+                keys: keys.clone(),
             });
         }
     }
@@ -367,7 +367,7 @@ impl Speaker {
         }
     }
 
-    /// Changes a peer in place: its key, what its filters say of what we have, what it is told.
+    /// Changes a peer in place: its keys, what its filters say of what we have, what it is told.
     fn adjust(&mut self, peer: &mut Peer, new: PeerConfig, interfaces_changed: bool, now: Now) {
         let old = std::mem::replace(&mut peer.config, new);
         self.paths.changed |= old.bfd != peer.config.bfd;

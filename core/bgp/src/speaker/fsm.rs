@@ -16,7 +16,7 @@ use crate::output::scope;
 use crate::session::{Connection, Peer, Proposal, Stage};
 use crate::wire;
 use crate::wire::notification::{Notification, cease, code};
-use crate::{Chunk, ConnId, Neighbor, Now, Output};
+use crate::{Chunk, ConnId, Keys, Neighbor, Now, Output};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -399,10 +399,12 @@ impl Speaker {
                 if connection.stage == Stage::Connecting {
                     self.hang_up(peer, conn, None);
                     peer.error = "Socket: Connection timed out".to_owned();
-                    if peer.config.authentication.key().is_some() {
-                        // With another key the peer does not answer at all.
-                        peer.error += " (tcp-md5-unanswered)";
-                    }
+                    // With another key the peer does not answer at all.
+                    peer.error += match peer.config.authentication.keys() {
+                        Some(Keys::Md5(_)) => " (tcp-md5-unanswered)",
+                        Some(Keys::Ao(_)) => " (tcp-ao-unanswered)",
+                        None => "",
+                    };
                     peer.connect_at = Some(now.mono);
                 } else {
                     self.fail(peer, conn, Notification::new(code::HOLD_TIMER, 0), now);

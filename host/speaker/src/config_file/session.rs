@@ -1,6 +1,6 @@
 //! What a neighbour's entry says of its session: timers, sockets, keys.
 
-use super::{NeighborEntry, seconds};
+use super::{NeighborEntry, seconds, tcp_ao};
 use anyhow::{Result, bail, ensure};
 use bgp::{
     Authentication, AuthenticationRefusal, Config, Family, GracefulRestart, LimitAction, LongLived,
@@ -15,6 +15,12 @@ use std::time::Duration;
 /// A password as it stands in the file; it is not shown.
 #[derive(Clone)]
 pub(super) struct Password(String);
+
+impl Password {
+    pub(super) fn octets(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
 
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -239,12 +245,14 @@ impl NeighborEntry {
             );
             Ok(Authentication::Md5(Secret::new(octets)))
         };
-        match (&self.password, &self.password_file, self.tcp_ao.is_some()) {
-            (None, None, false) => Ok(Authentication::None),
-            (Some(password), None, false) => key(password.0.as_bytes()),
-            (None, Some(file), false) => Ok(read_password(what, file, key)),
-            (None, None, true) => Ok(Authentication::Refused(tcp_ao_refusal())),
-            _ => bail!("{what}: give one of `password`, `password_file`, `tcp_ao`"),
+        match (&self.password, &self.password_file, &self.tcp_ao) {
+            (None, None, None) => Ok(Authentication::None),
+            (Some(password), None, None) => key(password.octets()),
+            (None, Some(file), None) => Ok(read_password(what, file, key)),
+            (None, None, Some(keys)) => tcp_ao::authentication(what, keys, tcp_ao::kernel_has),
+            _ => bail!(
+                "{what}: give one of `password`, `password_file` (TCP-MD5), `tcp_ao`: a segment is signed once"
+            ),
         }
     }
 }
@@ -263,16 +271,6 @@ fn read_password(
         tracing::error!("{what}: {}: {}: {error}", refusal.name(), file.display());
         Authentication::Refused(refusal)
     })
-}
-
-/// Why there is no TCP-AO (RFC 5925).
-fn tcp_ao_refusal() -> AuthenticationRefusal {
-    let socket = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0));
-    if socket.is_ok_and(|socket| linux::tcp::has_tcp_ao(&socket)) {
-        AuthenticationRefusal::TcpAoNotProgrammed
-    } else {
-        AuthenticationRefusal::TcpAoNotInKernel
-    }
 }
 
 /// The kernel chooses a key by the address alone, so neighbours at one address share theirs.
@@ -312,7 +310,7 @@ pub(super) fn check_keys(config: &Config) -> Result<()> {
             );
         }
     }
-    Ok(())
+    tcp_ao::check_overlaps(config)
 }
 
 #[cfg(test)]
@@ -491,13 +489,12 @@ mod tests {
         );
         refused("password = \"\"", "1 to 80 octets");
         refused("password = \"a\"\npassword_file = \"b\"", "give one of");
-        let ao = read("tcp_ao = \"key\"").expect("valid").authentication;
-        assert!(
-            ao.refusal()
-                .expect("refused")
-                .name()
-                .starts_with("tcp-ao-not-")
-        );
+        let ao = "tcp_ao = [{ send_id = 1, algorithm = \"hmac-sha-1-96\", secret = \"a\" }]";
+        refused(&format!("password = \"a\"\n{ao}"), "signed once");
+        let refusal = read(ao).expect("valid").authentication.refusal();
+        let in_kernel = linux::tcp_ao::probe(linux::tcp_ao::Algorithm::HmacSha1).is_ok();
+        let name = (!in_kernel).then_some("tcp-ao-not-in-kernel");
+        assert_eq!(refusal.map(AuthenticationRefusal::name), name);
     }
 
     #[test]
@@ -507,6 +504,11 @@ mod tests {
             "password = hidden-word",
             "password = [\"hidden-word\"]",
             "passwort = \"hidden-word\"",
+            "tcp_ao = \"hidden-word\"",
+            "tcp_ao = [\"hidden-word\"]",
+            "tcp_ao = [{ send_id = 1, algorithm = \"hmac-sha-1-96\", secret = [\"hidden-word\"] }]",
+            "tcp_ao = [{ send_id = \"hidden-word\" }]",
+            "tcp_ao = [{ secrt = \"hidden-word\" }]",
         ] {
             let error = refused(settings, "line 6, column");
             assert!(!error.contains("hidden"), "{error}");

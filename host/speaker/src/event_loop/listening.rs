@@ -3,7 +3,7 @@
 use super::{EventLoop, LISTEN_RETRY, Slot};
 use crate::events::Event;
 use crate::socket;
-use bgp::{ConnId, Input, ListenSecurity, Secret, SocketOptions};
+use bgp::{ConnId, Input, Keys, ListenSecurity, SocketOptions};
 use mio::{Interest, Token};
 use std::io;
 use std::time::Instant;
@@ -81,18 +81,25 @@ impl EventLoop {
         }
     }
 
-    /// Changes the key of a connection in use.
-    pub(super) fn rekey(&mut self, id: ConnId, key: &Secret) {
+    /// Changes the keys of a connection in use, or looks `again` whether old ones can go.
+    pub(super) fn rekey(&mut self, id: ConnId, keys: Keys, again: bool) {
         let Some(token) = self.by_id.get(&id).copied() else {
             return;
         };
-        let Some(Slot::Conn(conn)) = self.slots.get(&token) else {
+        let Some(Slot::Conn(conn)) = self.slots.get_mut(&token) else {
             return;
         };
         let peer = conn.stream.peer_addr();
-        match peer.and_then(|peer| socket::rekey(&conn.stream, peer, key.octets())) {
-            Ok(()) => {}
-            // It is still connecting, with the old key; the next attempt has the new one.
+        let changed = peer.and_then(|peer| Ok((peer, socket::rekey(&conn.stream, peer, &keys)?)));
+        match changed {
+            Ok((peer, stay)) => {
+                if stay && !again {
+                    let peer = peer.ip().to_canonical();
+                    tracing::info!("{peer}: tcp-ao-key-in-use: one that is no longer wanted stays");
+                }
+                conn.retires = stay.then_some(keys);
+            }
+            // It is still connecting, with the old keys; the next attempt has the new ones.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => {}
             Err(error) => self.refuse(id, &error),
         }

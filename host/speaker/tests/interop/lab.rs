@@ -142,6 +142,13 @@ impl Lab {
         self.ask(&speaker::Query::Explain(prefix.parse().expect("a prefix")))
     }
 
+    /// The process that was started under `name`.
+    pub fn pid(&self, name: &str) -> u32 {
+        let processes = self.processes.borrow();
+        let named = processes.iter().find(|(n, _)| n == name);
+        named.expect("it was started").1.id()
+    }
+
     /// Sends a signal to what was started under `name`, and for those that end waits for that.
     pub fn signal(&self, name: &str, signal: &str) {
         let mut processes = self.processes.borrow_mut();

@@ -7,6 +7,7 @@
 //! it fails when the committed table has other cases.
 
 mod add_path;
+mod ao;
 mod bfd;
 mod bird;
 mod bmp;
@@ -84,6 +85,7 @@ const SUITES: &[&[Case]] = &[
     add_path::CASES,
     next_hop::CASES,
     md5::CASES,
+    ao::CASES,
     restart::CASES,
     long_lived::CASES,
     capabilities::CASES,
@@ -185,6 +187,22 @@ fn enter(filter: &str) -> ExitCode {
     ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1))
 }
 
+/// Why a case cannot run here.
+fn lacks(case: &Case) -> Option<String> {
+    let program = PEERS.iter().find(|(peer, _)| *peer == case.peer);
+    let (_, program) = program.expect("the peer of a case is in PEERS");
+    let needs_root = [case.peer, case.name]
+        .iter()
+        .any(|n| NEEDS_ROOT.contains(n));
+    if needs_root && !is_root() {
+        return Some(format!("{} needs root", case.peer));
+    }
+    if !Path::new(program).exists() {
+        return Some(format!("{} is not installed", case.peer));
+    }
+    ao::lacks(case)
+}
+
 fn run(filter: &str) -> ExitCode {
     let lab = Lab::new();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
@@ -193,17 +211,8 @@ fn run(filter: &str) -> ExitCode {
         if !case.name.contains(filter) {
             continue;
         }
-        let program = PEERS.iter().find(|(peer, _)| *peer == case.peer);
-        let (_, program) = program.expect("the peer of a case is in PEERS");
-        let needs_root = [case.peer, case.name]
-            .iter()
-            .any(|n| NEEDS_ROOT.contains(n));
-        let result = if needs_root && !is_root() {
-            println!("{}: skipped: {} needs root", case.name, case.peer);
-            skipped += 1;
-            "skipped"
-        } else if !Path::new(program).exists() {
-            println!("{}: skipped: {} is not installed", case.name, case.peer);
+        let result = if let Some(why) = lacks(case) {
+            println!("{}: skipped: {why}", case.name);
             skipped += 1;
             "skipped"
         } else {
