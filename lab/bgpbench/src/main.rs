@@ -10,7 +10,6 @@
 
 mod dut;
 mod machine;
-mod message;
 mod namespace;
 mod peers;
 mod relay;

@@ -3,9 +3,9 @@
 //! What is measured is what a peer sees, so this must cost little: messages are encoded before the clock starts, what
 //! arrives is read in large pieces, and each prefix is looked up once, mostly where the one before it led to.
 
-use crate::message::{self, HEADER, kind};
 use crate::table::Table;
 use anyhow::{Context, Result, bail};
+use bgpwire::message::{self, HEADER, kind};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};

@@ -1,8 +1,8 @@
 //! The null speaker: what one peer says goes to all others as it is, without a table. What the harness, the kernel and
 //! the wire cost by themselves; nothing that keeps routes can be much faster.
 
-use crate::message::{self, HEADER, kind};
 use anyhow::Result;
+use bgpwire::message::{self, HEADER, kind};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,7 +2,7 @@
 //! attributes (ten of them on the average), most are /24, paths are two to six ASes long, and it is announced in no
 //! order of addresses.
 
-use crate::message::{self, Attributes, Prefix};
+use bgpwire::message::{self, Attributes, Prefix};
 use std::net::Ipv4Addr;
 use std::ops::Range;
 

@@ -2,7 +2,7 @@
 
 use crate::model::{AllTold, Network, Path, View, named};
 use crate::random::Random;
-use crate::tap::Told;
+use bgpwire::tap::Told;
 use crate::topology::address;
 use crate::world::World;
 use bgp::{Family, PathStanding, PeerState};

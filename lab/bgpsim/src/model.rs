@@ -6,7 +6,7 @@
 
 use crate::bug::Bug;
 use crate::random::Random;
-use crate::tap::{Route, Told};
+use bgpwire::tap::{Route, Told};
 use crate::topology::{address, node_at};
 use bgp::{Action, Config, Family, NextHopMode, PeerConfig, Source};
 use ipnet::IpNet;

@@ -6,9 +6,9 @@
 
 use crate::bug::Bug;
 use crate::random::Random;
-use crate::tap::Tap;
 use crate::topology::{address, node_at};
 use bgp::{Chunk, Config, ConnId, Input, Now, Output, RouteChange, Speaker};
+use bgpwire::tap::Tap;
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;

@@ -9,12 +9,12 @@ mod reflector;
 
 use crate::dut::Dut;
 use crate::machine::{Noise, Span};
-use crate::message;
 use crate::namespace::Namespace;
 use crate::peers::{Faults, Peer, Peers};
 use crate::speakers::{Setup, Speaker};
 use crate::table::Table;
 use anyhow::{Context, Result, ensure};
+use bgpwire::message;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};

@@ -11,6 +11,7 @@ pub const LONGEST: usize = 4096;
 
 /// Message types. Source: RFC 4271 §4.1.
 pub mod kind {
+    #![expect(missing_docs, reason = "the names are the RFC's")]
     pub const OPEN: u8 = 1;
     pub const UPDATE: u8 = 2;
     pub const NOTIFICATION: u8 = 3;
@@ -22,6 +23,7 @@ pub mod kind {
 pub struct Prefix {
     /// Bits beyond `length` are zero.
     pub address: u32,
+    /// In bits.
     pub length: u8,
 }
 
@@ -84,11 +86,17 @@ pub fn end_of_rib() -> Vec<u8> {
 pub struct Attributes {
     /// 0 IGP, 2 INCOMPLETE.
     pub origin: u8,
+    /// One sequence.
     pub as_path: Vec<u32>,
+    /// MULTI_EXIT_DISC.
     pub med: Option<u32>,
+    /// LOCAL_PREF.
     pub local_pref: Option<u32>,
+    /// Whether ATOMIC_AGGREGATE is there.
     pub atomic_aggregate: bool,
+    /// COMMUNITIES.
     pub communities: Vec<u32>,
+    /// LARGE_COMMUNITY.
     pub large_communities: Vec<[u32; 3]>,
 }
 
@@ -175,7 +183,9 @@ pub fn withdraw(out: &mut Vec<u8>, prefixes: &[Prefix]) {
 /// What a receiver looks at in an UPDATE.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Update<'a> {
+    /// Prefixes that are gone, encoded.
     pub withdrawn: &'a [u8],
+    /// Prefixes that have these attributes now, encoded.
     pub nlri: &'a [u8],
     /// The value of AS_PATH, four octets a number; empty when there is none.
     pub as_path: &'a [u8],
