@@ -1,11 +1,11 @@
 //! After quiet: Loc-RIBs, reports and what each peer was told, against the model.
 
-use crate::model::{AllTold, Network, Path, View, named};
+use crate::model::{AllTold, Network, Path, View};
 use crate::random::Random;
-use bgpwire::tap::Told;
 use crate::topology::address;
 use crate::world::World;
 use bgp::{Family, PathStanding, PeerState};
+use bgpwire::tap::{Key, Told};
 use ipnet::IpNet;
 use std::collections::BTreeSet;
 
@@ -73,9 +73,10 @@ pub fn audit(world: &mut World, network: &Network, quiet: bool) -> Result<Verdic
 }
 
 fn same(what: &str, have: &Told, want: &Told) -> Result<(), String> {
-    let prefixes: BTreeSet<&IpNet> = have.keys().chain(want.keys()).collect();
-    for prefix in prefixes {
-        let (have, want) = (have.get(prefix), want.get(prefix));
+    let keys: BTreeSet<&Key> = have.keys().chain(want.keys()).collect();
+    for key in keys {
+        let (have, want) = (have.get(key), want.get(key));
+        let prefix = key.0;
         if have != want {
             return Err(format!("{what} of {prefix} {have:?}, the model {want:?}"));
         }
@@ -93,7 +94,9 @@ fn sessions(world: &mut World, network: &Network) -> Result<AllTold, String> {
         };
         for status in speaker.peers() {
             let up = status.state == PeerState::Established;
-            let peer = named(speaker.config(), &status.name).expect("peers are nodes");
+            let peer = network
+                .named(speaker.config(), &status.name)
+                .expect("peers are nodes");
             if up != wanted.contains_key(&(node, peer)) {
                 return Err(format!("session: n{node} has n{peer} as {}", status.info()));
             }
@@ -133,7 +136,10 @@ fn loc_rib(world: &World, network: &Network, node: usize, view: &View) -> Result
         let mut have: Vec<(Option<usize>, String)> = Vec::new();
         for path in speaker.explain(*prefix).paths {
             let config = &network.configs[node].as_ref().expect("it is up");
-            let from = path.peer.as_ref().and_then(|name| named(config, name));
+            let from = path
+                .peer
+                .as_ref()
+                .and_then(|name| network.named(config, name));
             let standing = match path.standing {
                 PathStanding::Best => "best",
                 PathStanding::Lost(why) => why,
@@ -190,7 +196,8 @@ fn grounded(network: &Network, told: &AllTold, node: usize, view: &View) -> Resu
     Ok(())
 }
 
-fn shown(path: &Path) -> (Option<usize>, String) {
+/// A path as a speaker explains it: who told it, and a line with its verdict and what it was chosen by.
+pub fn shown(path: &Path) -> (Option<usize>, String) {
     let route = &path.route;
     let as_path: Vec<String> = route.as_path.iter().map(u32::to_string).collect();
     let text = format!(
@@ -235,7 +242,10 @@ fn reports(world: &World, network: &Network, node: usize, view: &View) -> Result
         hops.sort();
         hops.dedup();
         let have: Vec<_> = report.next_hops.iter().map(|hop| hop.address).collect();
-        let peer = report.peer.as_ref().and_then(|name| named(config, name));
+        let peer = report
+            .peer
+            .as_ref()
+            .and_then(|name| network.named(config, name));
         let local_pref = best.route.local_pref.unwrap_or(100);
         if have != hops || peer != best.from || report.local_pref != local_pref {
             let at = address(node);

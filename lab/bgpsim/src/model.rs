@@ -6,9 +6,8 @@
 
 use crate::bug::Bug;
 use crate::random::Random;
-use bgpwire::tap::{Route, Told};
-use crate::topology::{address, node_at};
 use bgp::{Action, Config, Family, NextHopMode, PeerConfig, Source};
+use bgpwire::tap::{Route, Told};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,6 +20,8 @@ pub type AllTold = BTreeMap<(usize, usize), Told>;
 pub struct Network {
     /// By node; `None` is switched off.
     pub configs: Vec<Option<Config>>,
+    /// By node: where it is.
+    pub addresses: Vec<IpAddr>,
     /// Pairs (lower, higher) with no way between them.
     pub cut: BTreeSet<(usize, usize)>,
     /// A fault to make.
@@ -34,6 +35,8 @@ pub struct Session {
     pub entry: PeerConfig,
     /// What both speak.
     pub families: Vec<Family>,
+    /// Several paths of a prefix go to the peer (RFC 7911), at most so many.
+    several: Option<usize>,
     ebgp: bool,
     local_as: u32,
     peer_id: Ipv4Addr,
@@ -46,6 +49,8 @@ pub struct Session {
 pub struct Path {
     /// Who told it; `None` for an own route.
     pub from: Option<usize>,
+    /// The path identifier with which; 0 where the session has none.
+    pub path_id: u32,
     /// What was told.
     pub route: Route,
     /// Why it is kept out or lost; `None` for the best.
@@ -62,6 +67,27 @@ const STALE: u32 = 0xffff_0006;
 
 /// All paths of a node.
 pub type View = BTreeMap<IpNet, Vec<Path>>;
+
+/// A step of the decision: its name and what is compared; less is better.
+type Step = (&'static str, fn(&Path) -> u64);
+
+const STEPS: [Step; 11] = [
+    ("long-lived-stale", |p| u64::from(p.stale)),
+    ("locally-originated", |p| u64::from(p.from.is_some())),
+    ("local-pref", |p| {
+        u64::from(u32::MAX - p.route.local_pref.unwrap_or(100))
+    }),
+    ("as-path-length", |p| p.route.as_path.len() as u64),
+    ("origin", |p| u64::from(p.route.origin)),
+    ("multi-exit-disc", |p| u64::from(p.route.med.unwrap_or(0))),
+    ("ebgp-over-ibgp", |p| u64::from(p.ibgp)),
+    ("router-id", |p| {
+        u64::from(u32::from(p.route.originator.unwrap_or(p.peer_id)))
+    }),
+    ("cluster-list-length", |p| p.route.cluster_list.len() as u64),
+    ("peer-address", |_| 0),
+    ("path-id", |p| u64::from(p.path_id)),
+];
 
 fn family(prefix: IpNet) -> Family {
     match prefix {
@@ -89,7 +115,10 @@ impl Network {
         if self.cut.contains(&(me.min(peer), me.max(peer))) {
             return None;
         }
-        let (a, b) = (entry(mine, address(peer))?, entry(theirs, address(me))?);
+        let (a, b) = (
+            entry(mine, self.addresses[peer])?,
+            entry(theirs, self.addresses[me])?,
+        );
         let my_as = a.local_as.unwrap_or(mine.local_as);
         let their_as = b.local_as.unwrap_or(theirs.local_as);
         let agrees = a.remote_as.admits(their_as, my_as) && b.remote_as.admits(my_as, their_as);
@@ -105,6 +134,8 @@ impl Network {
         Some(Session {
             knows_stale: [knows(&a), knows(&b)],
             families,
+            several: (a.add_path.send && b.add_path.receive)
+                .then(|| a.add_path.limit.map_or(usize::MAX, |limit| limit as usize)),
             ebgp: my_as != their_as,
             local_as: my_as.0,
             peer_id: theirs.router_id,
@@ -138,6 +169,7 @@ impl Network {
             };
             view.entry(*prefix).or_default().push(Path {
                 from: None,
+                path_id: 0,
                 route,
                 lost: None,
                 ibgp: false,
@@ -150,9 +182,10 @@ impl Network {
             let Some(session) = self.session(node, peer) else {
                 continue;
             };
-            for (prefix, route) in told.get(&(peer, node)).into_iter().flatten() {
+            for ((prefix, id), route) in told.get(&(peer, node)).into_iter().flatten() {
                 view.entry(*prefix).or_default().push(Path {
                     from: Some(peer),
+                    path_id: *id,
                     route: route.clone(),
                     lost: self.rejection(node, config, &session, *prefix, route),
                     ibgp: !session.ebgp,
@@ -166,6 +199,20 @@ impl Network {
             self.decide(paths);
         }
         view
+    }
+
+    fn address(&self, path: &Path) -> Option<IpAddr> {
+        path.from.map(|node| self.addresses[node])
+    }
+
+    /// The node behind a peer's name.
+    pub fn named(&self, config: &Config, name: &str) -> Option<usize> {
+        let peer = config.peers.iter().find(|p| p.name == name);
+        let ip = match peer {
+            Some(peer) => peer.remote.ip(),
+            None => name.rsplit_once('_')?.1.parse().ok()?,
+        };
+        self.addresses.iter().position(|address| *address == ip)
     }
 
     fn rejection(
@@ -194,7 +241,7 @@ impl Network {
         {
             return Some("cluster-list-loop");
         }
-        if route.next_hop == Some(address(node)) {
+        if route.next_hop == Some(self.addresses[node]) {
             return Some("own-next-hop");
         }
         let rejected = session.entry.import.decide(prefix, Source::Peers) == Action::Reject;
@@ -204,24 +251,7 @@ impl Network {
     /// RFC 4271 §9.1.2.2 with RFC 4456 §9: each step strikes out what is worse than the best
     /// that is left.
     fn decide(&self, paths: &mut [Path]) {
-        type Key = fn(&Path) -> u64;
-        let steps: [(&'static str, Key); 10] = [
-            ("long-lived-stale", |p| u64::from(p.stale)),
-            ("locally-originated", |p| u64::from(p.from.is_some())),
-            ("local-pref", |p| {
-                u64::from(u32::MAX - p.route.local_pref.unwrap_or(100))
-            }),
-            ("as-path-length", |p| p.route.as_path.len() as u64),
-            ("origin", |p| u64::from(p.route.origin)),
-            ("multi-exit-disc", |p| u64::from(p.route.med.unwrap_or(0))),
-            ("ebgp-over-ibgp", |p| u64::from(p.ibgp)),
-            ("router-id", |p| {
-                u64::from(u32::from(p.route.originator.unwrap_or(p.peer_id)))
-            }),
-            ("cluster-list-length", |p| p.route.cluster_list.len() as u64),
-            ("peer-address", |p| p.from.map_or(0, |node| node as u64 + 1)),
-        ];
-        for (name, key) in steps {
+        for (name, key) in STEPS {
             let alive: Vec<usize> = (0..paths.len())
                 .filter(|i| paths[*i].lost.is_none())
                 .collect();
@@ -230,6 +260,7 @@ impl Network {
                     a.route.as_path.first() == b.route.as_path.first() && key(a) < key(b)
                 }
                 "long-lived-stale" if self.bug == Some(Bug::StaleIsFresh) => false,
+                "peer-address" => self.address(a) < self.address(b),
                 "router-id" if self.bug == Some(Bug::HigherRouterId) => key(a) > key(b),
                 _ => key(a) < key(b),
             };
@@ -248,14 +279,56 @@ impl Network {
         };
         for (prefix, paths) in view {
             let best = paths.iter().find(|path| path.lost.is_none());
-            if let Some(path) = best
+            if !session.families.contains(&family(*prefix)) {
+                continue;
+            }
+            if let Some(limit) = session.several {
+                let all = self.several(me, &session, limit, *prefix, paths);
+                let others = all.into_iter().filter(|(from, _)| *from != Some(peer));
+                let numbered = (1..).zip(others);
+                out.extend(numbered.map(|(id, (_, route))| ((*prefix, id), route)));
+            } else if let Some(path) = best
                 && path.from != Some(peer)
-                && session.families.contains(&family(*prefix))
                 && let Some(route) = self.tell(me, &session, *prefix, path)
             {
-                out.insert(*prefix, route);
+                out.insert((*prefix, 0), route);
             }
         }
+        out
+    }
+
+    /// All paths that may be told, or the best ones of them, the best first: the best, the best
+    /// of the rest, and so on. Also what the peer told itself, which takes a place.
+    fn several(
+        &self,
+        me: usize,
+        session: &Session,
+        limit: usize,
+        prefix: IpNet,
+        paths: &[Path],
+    ) -> Vec<(Option<usize>, Route)> {
+        let rejected = |path: &&Path| match path.lost {
+            None => false,
+            Some(why) => !STEPS.iter().any(|(step, _)| *step == why),
+        };
+        let mut rest: Vec<(Path, Route)> = (paths.iter().filter(|path| !rejected(path)))
+            .filter_map(|path| Some((path.clone(), self.tell(me, session, prefix, path)?)))
+            .collect();
+        let mut out = Vec::new();
+        while rest.len() + out.len() > limit && out.len() < limit {
+            let mut left: Vec<Path> = rest.iter().map(|(path, _)| path.clone()).collect();
+            left.iter_mut().for_each(|path| path.lost = None);
+            self.decide(&mut left);
+            let best = left.iter().position(|path| path.lost.is_none());
+            let (path, route) = rest.remove(best.expect("one is the best"));
+            out.push((path.from, route));
+        }
+        let room = limit.saturating_sub(out.len());
+        out.extend(
+            rest.into_iter()
+                .take(room)
+                .map(|(path, route)| (path.from, route)),
+        );
         out
     }
 
@@ -286,7 +359,7 @@ impl Network {
         if strange && (session.ebgp || !session.entry.long_lived_partial) {
             return None;
         }
-        let next_hop = next_hop(me, session, family(prefix), path)?;
+        let next_hop = next_hop(self.addresses[me], session, family(prefix), path)?;
         let mut route = Route {
             next_hop: Some(next_hop),
             ..path.route.clone()
@@ -374,7 +447,7 @@ impl Network {
     }
 }
 
-fn next_hop(me: usize, session: &Session, family: Family, path: &Path) -> Option<IpAddr> {
+fn next_hop(me: IpAddr, session: &Session, family: Family, path: &Path) -> Option<IpAddr> {
     let kept = match session.entry.next_hop {
         // The simulation has no networks to share.
         NextHopMode::Auto | NextHopMode::ThirdParty => !session.ebgp || path.from.is_none(),
@@ -382,18 +455,8 @@ fn next_hop(me: usize, session: &Session, family: Family, path: &Path) -> Option
         NextHopMode::Keep => true,
     };
     let own = match family {
-        Family::Ipv4 => Some(address(me)),
+        Family::Ipv4 => Some(me),
         Family::Ipv6 => session.entry.own_next_hop,
     };
     path.route.next_hop.filter(|_| kept).or(own)
-}
-
-/// The node behind a peer's name.
-pub fn named(config: &Config, name: &str) -> Option<usize> {
-    let peer = config.peers.iter().find(|p| p.name == name);
-    let ip = match peer {
-        Some(peer) => peer.remote.ip(),
-        None => name.rsplit_once('_')?.1.parse().ok()?,
-    };
-    node_at(ip)
 }

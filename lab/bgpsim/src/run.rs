@@ -47,6 +47,7 @@ pub fn run(seed: u64, bug: Option<Bug>, trace: bool) -> Report {
             configs: (world.nodes.iter())
                 .map(|n| n.speaker.as_ref().map(|_| n.config.clone()))
                 .collect(),
+            addresses: (0..world.nodes.len()).map(topology::address).collect(),
             cut: world.cut.clone(),
             bug,
         };

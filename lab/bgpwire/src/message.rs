@@ -16,6 +16,8 @@ pub mod kind {
     pub const UPDATE: u8 = 2;
     pub const NOTIFICATION: u8 = 3;
     pub const KEEPALIVE: u8 = 4;
+    /// Source: RFC 2918 §3.
+    pub const ROUTE_REFRESH: u8 = 5;
 }
 
 /// An IPv4 prefix.
@@ -39,7 +41,7 @@ fn octets(length: u8) -> usize {
 }
 
 /// Appends one message around what `body` appends.
-fn message(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
+pub fn message(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0xff; 16]);
     out.extend_from_slice(&[0, 0, kind]);
@@ -52,17 +54,27 @@ fn message(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
 /// An OPEN with the capabilities IPv4 unicast, route refresh and four-octet AS numbers, and nothing else: no graceful
 /// restart and no extended messages change what is measured.
 pub fn open(asn: u32, hold_seconds: u16, identifier: Ipv4Addr) -> Vec<u8> {
+    let mut capabilities = vec![1, 4, 0, 1, 0, 1, 2, 0, 65, 4];
+    capabilities.extend_from_slice(&asn.to_be_bytes());
+    open_with(asn, hold_seconds, identifier, &capabilities)
+}
+
+/// An OPEN with these capabilities, as they stand in the message.
+pub fn open_with(
+    asn: u32,
+    hold_seconds: u16,
+    identifier: Ipv4Addr,
+    capabilities: &[u8],
+) -> Vec<u8> {
     let mut out = Vec::new();
     message(&mut out, kind::OPEN, |out| {
         out.push(4);
         out.extend_from_slice(&u16::try_from(asn).unwrap_or(23456).to_be_bytes());
         out.extend_from_slice(&hold_seconds.to_be_bytes());
         out.extend_from_slice(&identifier.octets());
-        let mut capabilities = vec![1, 4, 0, 1, 0, 1, 2, 0, 65, 4];
-        capabilities.extend_from_slice(&asn.to_be_bytes());
         let length = capabilities.len() as u8;
         out.extend_from_slice(&[length + 2, 2, length]);
-        out.extend_from_slice(&capabilities);
+        out.extend_from_slice(capabilities);
     });
     out
 }
@@ -100,7 +112,8 @@ pub struct Attributes {
     pub large_communities: Vec<[u32; 3]>,
 }
 
-fn attribute(out: &mut Vec<u8>, flags: u8, code: u8, value: &[u8]) {
+/// Appends one path attribute; an extended length where it is needed.
+pub fn attribute(out: &mut Vec<u8>, flags: u8, code: u8, value: &[u8]) {
     match u8::try_from(value.len()) {
         Ok(length) => out.extend_from_slice(&[flags, code, length]),
         Err(_) => {
@@ -111,7 +124,8 @@ fn attribute(out: &mut Vec<u8>, flags: u8, code: u8, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
-fn words<'a>(values: impl IntoIterator<Item = &'a u32>) -> Vec<u8> {
+/// Numbers as octets.
+pub fn words<'a>(values: impl IntoIterator<Item = &'a u32>) -> Vec<u8> {
     values.into_iter().flat_map(|v| v.to_be_bytes()).collect()
 }
 

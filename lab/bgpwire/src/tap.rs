@@ -2,11 +2,11 @@
 //! as plain as can be, for sessions with four-octet AS numbers.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A route as one speaker tells it to another.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     /// ORIGIN.
     pub origin: u8,
@@ -28,18 +28,31 @@ pub struct Route {
     pub cluster_list: Vec<Ipv4Addr>,
 }
 
-/// Routes by prefix.
-pub type Told = BTreeMap<IpNet, Route>;
+/// Prefix and path identifier, which is 0 where the session has none.
+pub type Key = (IpNet, u32);
+
+/// Routes by what they are of.
+pub type Told = BTreeMap<Key, Route>;
 
 /// One direction of one connection.
 #[derive(Clone, Debug, Default)]
 pub struct Tap {
+    /// Prefixes come with path identifiers (RFC 7911), in both families.
+    several: bool,
     buffer: Vec<u8>,
     keepalives: u64,
     /// What holds now.
     pub told: Told,
     /// UPDATEs seen, End-of-RIB not counted.
     pub updates: u64,
+    /// End-of-RIB was seen, of IPv4 and of IPv6.
+    pub ended: [bool; 2],
+    /// Refreshes that were told from their beginning to their end (RFC 7313), of IPv4 and of IPv6.
+    pub refreshed: [u64; 2],
+    /// Of a refresh that has begun: what was told before and not again since.
+    stale: [Option<BTreeSet<Key>>; 2],
+    /// Code and subcode of a NOTIFICATION, the sender's last words.
+    pub notification: Option<(u8, u8)>,
 }
 
 /// The octets could not be read.
@@ -59,6 +72,14 @@ fn words(octets: &[u8]) -> Vec<u32> {
 }
 
 impl Tap {
+    /// Of a session with path identifiers, or without.
+    pub fn new(several: bool) -> Self {
+        Tap {
+            several,
+            ..Tap::default()
+        }
+    }
+
     /// True between two messages.
     pub fn at_boundary(&self) -> bool {
         self.buffer.is_empty()
@@ -87,11 +108,31 @@ impl Tap {
             let message = std::mem::replace(&mut self.buffer, rest);
             match message[18] {
                 2 => self.update(&message[19..])?,
+                3 if message.len() >= 21 => self.notification = Some((message[19], message[20])),
                 4 => self.keepalives += 1,
+                5 if message.len() == 23 => self.refresh(&message[19..]),
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    fn refresh(&mut self, body: &[u8]) {
+        let ipv6 = body[1] == 2;
+        let family = usize::from(ipv6);
+        match body[2] {
+            1 => {
+                let held = self.told.keys().filter(|(p, _)| is_ipv6(*p) == ipv6);
+                self.stale[family] = Some(held.copied().collect());
+            }
+            2 => {
+                for key in self.stale[family].take().into_iter().flatten() {
+                    self.told.remove(&key);
+                }
+                self.refreshed[family] += 1;
+            }
+            _ => {}
+        }
     }
 
     fn update(&mut self, body: &[u8]) -> Result<(), Unreadable> {
@@ -104,8 +145,9 @@ impl Tap {
             return bad("update", body);
         }
         let mut route = Route::default();
-        let mut reach = prefixes(&body[block..], false)?;
-        let mut gone = prefixes(&body[2..withdrawn], false)?;
+        let mut reach = prefixes(&body[block..], false, self.several)?;
+        let mut gone = prefixes(&body[2..withdrawn], false, self.several)?;
+        let mut unreach = false;
         let (mut at, end) = (withdrawn + 2, block);
         while at < end {
             let (flags, kind) = (body[at], body[at + 1]);
@@ -113,26 +155,48 @@ impl Tap {
             let length = word(&body[at + 2..at + head]) as usize;
             let value = &body[at + head..at + head + length];
             at += head + length;
-            self::attribute(kind, value, &mut route, &mut reach, &mut gone)?;
+            match kind {
+                14 => {
+                    if value[..4] != [0, 2, 1, 16] {
+                        return bad("mp_reach", value);
+                    }
+                    let octets: [u8; 16] = value[4..20].try_into().expect("sixteen were cut");
+                    route.next_hop = Some(Ipv6Addr::from(octets).into());
+                    reach.extend(prefixes(&value[21..], true, self.several)?);
+                }
+                15 => {
+                    if value[..3] != [0, 2, 1] {
+                        return bad("mp_unreach", value);
+                    }
+                    gone.extend(prefixes(&value[3..], true, self.several)?);
+                    unreach = true;
+                }
+                _ => self::attribute(kind, value, &mut route)?,
+            }
         }
-        self.updates += u64::from(!reach.is_empty() || !gone.is_empty());
-        for prefix in gone {
-            self.told.remove(&prefix);
+        if reach.is_empty() && gone.is_empty() {
+            self.ended[usize::from(unreach)] = true;
+            return Ok(());
         }
-        for prefix in reach {
-            self.told.insert(prefix, route.clone());
+        self.updates += 1;
+        for key in gone {
+            self.told.remove(&key);
+        }
+        for key in reach {
+            if let Some(stale) = &mut self.stale[usize::from(is_ipv6(key.0))] {
+                stale.remove(&key);
+            }
+            self.told.insert(key, route.clone());
         }
         Ok(())
     }
 }
 
-fn attribute(
-    kind: u8,
-    value: &[u8],
-    route: &mut Route,
-    reach: &mut Vec<IpNet>,
-    gone: &mut Vec<IpNet>,
-) -> Result<(), Unreadable> {
+fn is_ipv6(prefix: IpNet) -> bool {
+    matches!(prefix, IpNet::V6(_))
+}
+
+fn attribute(kind: u8, value: &[u8], route: &mut Route) -> Result<(), Unreadable> {
     let ip4 = |v: &[u8]| Ipv4Addr::from(word(v));
     match kind {
         1 => route.origin = value[0],
@@ -153,20 +217,6 @@ fn attribute(
         8 => route.communities = words(value),
         9 => route.originator = Some(ip4(value)),
         10 => route.cluster_list = words(value).into_iter().map(Ipv4Addr::from).collect(),
-        14 => {
-            if value[..4] != [0, 2, 1, 16] {
-                return bad("mp_reach", value);
-            }
-            let octets: [u8; 16] = value[4..20].try_into().expect("sixteen were cut");
-            route.next_hop = Some(Ipv6Addr::from(octets).into());
-            reach.extend(prefixes(&value[21..], true)?);
-        }
-        15 => {
-            if value[..3] != [0, 2, 1] {
-                return bad("mp_unreach", value);
-            }
-            gone.extend(prefixes(&value[3..], true)?);
-        }
         32 => {
             let triple = |c: &[u32]| [c[0], c[1], c[2]];
             route.large_communities = words(value).chunks(3).map(triple).collect();
@@ -176,9 +226,19 @@ fn attribute(
     Ok(())
 }
 
-fn prefixes(mut octets: &[u8], ipv6: bool) -> Result<Vec<IpNet>, Unreadable> {
+fn prefixes(mut octets: &[u8], ipv6: bool, several: bool) -> Result<Vec<Key>, Unreadable> {
     let mut out = Vec::new();
-    while let [bits, rest @ ..] = octets {
+    let mut id = 0;
+    while !octets.is_empty() {
+        if several {
+            let Some((first, rest)) = octets.split_at_checked(4) else {
+                return bad("path identifier", octets);
+            };
+            (id, octets) = (word(first), rest);
+        }
+        let [bits, rest @ ..] = octets else {
+            return bad("prefix", octets);
+        };
         let count = usize::from(*bits).div_ceil(8);
         let most = if ipv6 { 128 } else { 32 };
         if *bits > most || rest.len() < count {
@@ -186,12 +246,13 @@ fn prefixes(mut octets: &[u8], ipv6: bool) -> Result<Vec<IpNet>, Unreadable> {
         }
         let mut address = [0; 16];
         address[..count].copy_from_slice(&rest[..count]);
-        out.push(if ipv6 {
+        let prefix = if ipv6 {
             Ipv6Net::new(address.into(), *bits).expect("checked").into()
         } else {
             let four = Ipv4Addr::from(word(&address[..4]));
             Ipv4Net::new(four, *bits).expect("checked").into()
-        });
+        };
+        out.push((prefix, id));
         octets = &rest[count..];
     }
     Ok(out)
