@@ -23,6 +23,7 @@ mod message;
 pub mod namespace;
 pub mod netlink;
 mod nft;
+pub mod process;
 mod router_advert;
 mod scheduling;
 mod sysctl;

@@ -102,13 +102,10 @@ impl Dut {
 
     /// Resident memory of all its processes, MiB. What forked processes share is counted in each.
     pub fn resident(&self) -> f64 {
-        let resident = |pid| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-            let kib = line.and_then(|l| l.split_whitespace().next()?.parse::<f64>().ok());
-            kib.unwrap_or(0.0) / 1024.0
-        };
-        self.pids().into_iter().map(resident).sum()
+        // One that ends just now uses nothing.
+        let resident = |pid| linux::process::usage(pid).unwrap_or_default().resident_kib;
+        let kib: u64 = self.pids().into_iter().map(resident).sum();
+        kib as f64 / 1024.0
     }
 
     /// IPv4 routes in the largest table of its namespace, without a dump that would disturb what is measured.

@@ -44,14 +44,6 @@ pub fn thousand(ours: &Ours) -> Outcome {
     Ok(format!("({} sessions after {took:.1?})", sessions.len()))
 }
 
-/// KiB.
-fn resident(pid: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    number.unwrap_or(0)
-}
-
 fn announce(local: Ipv4Addr, prefix: Ipv4Addr, round: u16) -> Vec<u8> {
     update(&[], &encode(&attributes(true, local, round)), &nlri(prefix))
 }
@@ -118,10 +110,15 @@ pub fn slow_reader(ours: &Ours) -> Outcome {
         let mut round = 0;
         let mut measure = |time| probes((&mut bulk, &mut source), &mut watcher, time, &mut round);
         let all_read = measure(2 * SECOND);
-        let before = resident(ours.pid);
+        let resident = || {
+            linux::process::usage(ours.pid)
+                .unwrap_or_default()
+                .resident_kib
+        };
+        let before = resident();
         deaf.store(true, Ordering::Relaxed);
         let one_deaf = measure(seconds * SECOND);
-        let after = resident(ours.pid);
+        let after = resident();
         stop.store(true, Ordering::Relaxed);
         let (all_read, one_deaf) = (all_read?, one_deaf?);
         let median = |times: &[Duration]| times[times.len() / 2];
