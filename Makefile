@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/debug/selvedge
 RELEASE := $(TARGET)/release/selvedge
 
-.PHONY: help setup build demo test lint bench bench-bgp bench-cni sim fuzz docs
+.PHONY: help setup build demo test lint bench bench-bgp bench-cni sim soak fuzz docs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench-cni: setup ## CNI ADD and DEL against the reference plugins
 sim: build ## in simulation: the how-to under faults (200 seeds), BGP topologies against a model (10,000)
 	@$(BIN) lab run howto --sim --faults 6 --seeds $(or $(SEEDS),200)
 	@$(CARGO) run --quiet --locked --release -p bgpsim -- --seeds $(or $(SEEDS),10000)
+
+soak: setup ## the speaker under churn, 300 peers, one killed each second, for SECONDS=600: memory flat, routes equal to a model
+	@$(CARGO) run --quiet --locked --release -p soak -- --seconds "$(or $(SECONDS),600)" $(if $(SEED),--seed "$(SEED)")
 
 fuzz: setup ## the decoders under random input, SECONDS=600 a target (needs nightly and cargo-fuzz; says so when absent)
 	@SECONDS_EACH="$(or $(SECONDS),600)" scripts/fuzz
