@@ -1,6 +1,7 @@
 //! The RIBs of one family, put together.
 
 use super::LOCAL;
+use super::accepted::Watch;
 use super::adj_rib_out::{AdjRibOut, Joining};
 use super::attributes::{Attributes, NextHops};
 use super::clusters::Ours;
@@ -12,8 +13,6 @@ use super::outbox::Outbox;
 use super::ranking::Ranked;
 use super::stale::{Marker, Stale};
 use super::table::{Announcement, Counted, Rejection, Shared, Sight, Table};
-use super::walk::Builder;
-use crate::view::AcceptedPath;
 use crate::wire::nlri::{self, Key};
 use crate::{Family, Route, RouteChange, RouteNextHop};
 use ipnet::IpNet;
@@ -87,12 +86,8 @@ pub(crate) struct FamilyRib<K> {
     /// Path identifiers of the keys, where there are any.
     ids: Vec<u32>,
     hashes: Vec<u32>,
-    /// Where somebody watches what import filters let through: which paths changed.
-    touched: Option<Vec<Touched<K>>>,
+    pub(super) accepted: Watch<K>,
 }
-
-/// Peer, prefix and the peer's path identifier of a path that may not be what it was.
-type Touched<K> = (u16, K, u32);
 
 fn family_of<K: Key>(key: K) -> Family {
     match key.to_net() {
@@ -111,7 +106,7 @@ impl<K: Key> FamilyRib<K> {
             keys: Vec::new(),
             ids: Vec::new(),
             hashes: Vec::new(),
-            touched: None,
+            accepted: Watch::default(),
         }
     }
 
@@ -202,17 +197,8 @@ impl<K: Key> FamilyRib<K> {
             }
         }
         held.count(counted);
-        self.touch_all(peer);
+        self.accepted.touch_all(peer, &self.keys, &self.ids);
         self.tidy(peer);
-    }
-
-    /// Notes the paths of an UPDATE, for those who watch.
-    #[inline]
-    fn touch_all(&mut self, peer: u16) {
-        if let Some(touched) = &mut self.touched {
-            let ids = self.ids.iter().copied().chain(std::iter::repeat(0));
-            touched.extend(self.keys.iter().zip(ids).map(|(key, id)| (peer, *key, id)));
-        }
     }
 
     pub fn announce_key(
@@ -251,7 +237,7 @@ impl<K: Key> FamilyRib<K> {
             }
         }
         held.count(counted);
-        self.touch_all(peer);
+        self.accepted.touch_all(peer, &self.keys, &self.ids);
     }
 
     pub fn withdraw_key(&mut self, peer: u16, key: K, context: &mut Context<'_>) {
@@ -279,14 +265,6 @@ impl<K: Key> FamilyRib<K> {
         }
     }
 
-    /// Notes a path that changes, or that goes next, for who watches what is accepted.
-    #[inline]
-    fn touch_path(&mut self, peer: u16, net: u32, at: u32) {
-        if let Some(touched) = &mut self.touched {
-            touched.push((peer, self.table.key(net), self.table.mark(at).id));
-        }
-    }
-
     /// The paths of a peer: net and number.
     fn paths_of(&self, peer: u16) -> Vec<(u32, u32)> {
         let nets = self.held[usize::from(peer)].nets.nets();
@@ -308,7 +286,7 @@ impl<K: Key> FamilyRib<K> {
         let mut shared = context.shared();
         for (net, at) in self.paths_of(peer) {
             if !only_stale || self.table.path(at).stale.is_stale() {
-                self.touch_path(peer, net, at);
+                self.accepted.touch(peer, &self.table, (net, at));
                 self.table.remove(net, at, &mut shared, &mut counted);
                 self.held[usize::from(peer)].forget(&self.table, net, peer);
             }
@@ -337,7 +315,7 @@ impl<K: Key> FamilyRib<K> {
             if self.table.path(at).stale != Stale::Marked {
                 continue;
             }
-            self.touch_path(peer, net, at);
+            self.accepted.touch(peer, &self.table, (net, at));
             let table = &mut self.table;
             if !table.mark_long_lived(net, at, &mut marker, &mut shared, &mut counted) {
                 table.remove(net, at, &mut shared, &mut counted);
@@ -371,7 +349,7 @@ impl<K: Key> FamilyRib<K> {
                 let goes = table.path(at).stale == Stale::LongLived
                     && !table.mark_long_lived(net, at, &mut marker, &mut shared, &mut counted);
                 if goes || was != *table.path(at) {
-                    self.touch_path(peer, net, at);
+                    self.accepted.touch(peer, &self.table, (net, at));
                 }
                 if goes {
                     self.table.remove(net, at, &mut shared, &mut counted);
@@ -410,7 +388,7 @@ impl<K: Key> FamilyRib<K> {
                 judged = (said.if_reachable(&shared), received);
             }
             self.table.judge(net, at, judged, &mut shared, &mut counted);
-            self.touch_path(peer, net, at);
+            self.accepted.touch(peer, &self.table, (net, at));
         }
         self.held[usize::from(peer)].count(counted);
     }
@@ -422,40 +400,8 @@ impl<K: Key> FamilyRib<K> {
             let mut counted = Counted::default();
             let peer = self.table.path(at).peer;
             self.table.judge_next_hop(net, at, &shared, &mut counted);
-            self.touch_path(peer, net, at);
+            self.accepted.touch(peer, &self.table, (net, at));
             self.held[usize::from(peer)].count(counted);
-        }
-    }
-
-    pub fn note_accepted(&mut self, on: bool) {
-        self.touched = on.then(Vec::new);
-    }
-
-    /// The paths that were noted, each once and as it is now. Stale ones are as good as gone: their
-    /// sessions have not said them.
-    pub fn take_accepted(
-        &mut self,
-        sight: Sight<'_>,
-        into: &mut Builder,
-        out: &mut Vec<AcceptedPath>,
-    ) {
-        let Some(touched) = &mut self.touched else {
-            return;
-        };
-        let mut touched = std::mem::take(touched);
-        touched.sort_unstable();
-        touched.dedup();
-        for (peer, key, path_id) in touched {
-            let net = self.table.find(self.table.hash(key), key);
-            let at = net.and_then(|net| self.table.locate(net, peer, path_id));
-            let path = at.map(|at| self.table.path(at));
-            let counts = path.filter(|path| path.rejection.is_none() && !path.stale.is_stale());
-            out.push(AcceptedPath {
-                prefix: key.to_net(),
-                peer,
-                path_id,
-                set: counts.map(|path| into.set((path.attributes, path.next_hop), sight)),
-            });
         }
     }
 

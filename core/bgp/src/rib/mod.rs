@@ -1,5 +1,6 @@
 //! Routing information bases: what peers said, what was chosen, what peers were told.
 
+mod accepted;
 mod add_path;
 mod adj_rib_out;
 mod attributes;
