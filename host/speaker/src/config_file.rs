@@ -312,7 +312,7 @@ impl ConfigFile {
             peer.families = families.iter().map(|name| name.family()).collect();
         }
         entry.session(&what, &mut peer)?;
-        entry.long_lived(&what, external, &mut peer)?;
+        entry.long_lived(&what, local_as, &mut peer)?;
         entry.roles(&what, external, &mut peer)?;
         if self.require_policy && external {
             peer.lacks_import_policy = entry.import.is_none();

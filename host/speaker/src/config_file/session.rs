@@ -191,20 +191,21 @@ impl NeighborEntry {
         Ok(())
     }
 
-    /// Long-lived graceful restart (RFC 9494). `external`: the neighbor's AS is not ours.
+    /// Long-lived graceful restart (RFC 9494). `local_as` is our AS on this session.
     pub(super) fn long_lived(
         &self,
         what: &str,
-        external: bool,
+        local_as: u32,
         peer: &mut PeerConfig,
     ) -> Result<()> {
         ensure!(
             self.long_lived.is_some() || self.long_lived_limit.is_none(),
             "{what}: long_lived_limit needs long_lived"
         );
+        let external = self.remote_as.0.is_external(local_as.into());
         ensure!(
             !(self.long_lived_partial && external),
-            "{what}: long_lived_partial is for neighbors in our own AS"
+            "{what}: long_lived_partial is for neighbors in our own AS {local_as}"
         );
         peer.long_lived_partial = self.long_lived_partial;
         let Some(entry) = &self.long_lived else {

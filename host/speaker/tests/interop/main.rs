@@ -18,7 +18,6 @@ mod gobgp;
 mod guarded;
 mod lab;
 mod large;
-mod log;
 mod long_lived;
 mod md5;
 mod mrt;
@@ -102,10 +101,11 @@ fn main() -> ExitCode {
     if let [mode, config] = &args[..]
         && mode == "speaker"
     {
-        log::to_stderr();
         tracing_subscriber::fmt()
             .with_writer(std::io::stderr)
             .with_ansi(false)
+            .without_time()
+            .with_target(false)
             .init();
         return match speaker::main_run(Path::new(config)) {
             Ok(()) => ExitCode::SUCCESS,
