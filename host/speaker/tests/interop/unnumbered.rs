@@ -522,6 +522,8 @@ fn with_bird(lab: &Lab) {
 
 fn with_gobgp(lab: &Lab) {
     let _hosts = Hosts::new();
+    // Who was on the cable in an earlier case would be a second neighbor, which GoBGP does not start with.
+    ip("-n them -6 neigh flush dev c1");
     ours(lab, &neighbor("c0", EXTERNAL, ""));
     let address = link_local("us", "c0").expect("an address");
     wait("our advertisement is in the neighbor table", 20, || {
