@@ -1,5 +1,5 @@
-//! One prefix crossing the speaker: while all is quiet, and while another peer's table crosses too. That peer tells its
-//! table again and again with other paths, so that fast speakers are under load for as many probes as slow ones.
+//! One prefix crossing the speaker: while all is quiet, and while another peer's table crosses too. That peer withdraws
+//! its table and tells it again, so that fast speakers are under load for as many probes as slow ones.
 
 use super::*;
 
@@ -33,12 +33,11 @@ fn run(speaker: &Speaker, sizes: &Sizes) -> Result<Bench> {
     let count = sizes.prefixes / 2;
     let mut table = Table::internet(count);
     let from = sender(1);
-    // Each is a change for all of its prefixes.
-    let tables = [0, 1].map(|prepend| -> Rc<[u8]> {
-        table
-            .announcements(&table.groups, from.asn, from.address, prepend)
-            .into()
-    });
+    let all: Rc<[u8]> = table
+        .announcements(&table.groups, from.asn, from.address, 0)
+        .into();
+    let mut gone = Vec::new();
+    message::withdraw(&mut gone, &table.prefixes);
     let probes = table.add_hosts(PROBES);
     let peers = vec![from, sender(2), receiver(1)];
     Bench::run(speaker, setup(), table, peers, |bench| {
@@ -54,8 +53,7 @@ fn run(speaker: &Speaker, sizes: &Sizes) -> Result<Bench> {
         bench.put("quiet, p50", percentile(&mut quiet, 0.5));
         bench.put("quiet, p99", percentile(&mut quiet, 0.99));
 
-        let crossings = load(bench, &tables, count, &mut sent)?;
-        bench.put("crossings of the load", crossings as f64);
+        load(bench, (&all, &gone.into()), count, &mut sent)?;
         let mut load = waits(bench, &sent, QUIET)?;
         bench.put("under load, p50", percentile(&mut load, 0.5));
         bench.put("under load, p99", percentile(&mut load, 0.99));
@@ -63,36 +61,38 @@ fn run(speaker: &Speaker, sizes: &Sizes) -> Result<Bench> {
     })
 }
 
-/// Sends single prefixes while the tables cross in turn, and says how many times one was begun.
+/// Sends single prefixes while the table crosses, as often as it takes for enough of them. Between two crossings the
+/// table is withdrawn, and none is sent.
 fn load(
     bench: &mut Bench,
-    tables: &[Rc<[u8]>; 2],
+    (all, gone): (&Rc<[u8]>, &Rc<[u8]>),
     count: usize,
     sent: &mut Vec<Instant>,
-) -> Result<usize> {
-    let started = Instant::now();
-    let (mut begun, mut first, mut next) = (0, None, started);
-    while first.is_none() || sent.len() < QUIET + LOADED {
-        ensure!(
-            started.elapsed() < LIMIT,
-            "the load: {} of {count}",
-            bench.peers.sessions[2].count
-        );
-        if bench.peers.sessions[0].is_drained() {
-            bench.peers.say(0, Rc::clone(&tables[begun % 2]));
-            begun += 1;
+) -> Result<()> {
+    // Those of the table that the receiver has.
+    let crossed = |peers: &Peers| peers.sessions[2].count - peers.probes.iter().flatten().count();
+    let (mut crossings, mut first) = (0, None);
+    while sent.len() < QUIET + LOADED {
+        let started = Instant::now();
+        let mut next = started;
+        bench.peers.say(0, Rc::clone(all));
+        crossings += 1;
+        while crossed(&bench.peers) < count {
+            let has = crossed(&bench.peers);
+            ensure!(started.elapsed() < LIMIT, "the load: {has} of {count}");
+            if Instant::now() >= next && sent.len() < PROBES {
+                probe(bench, sent)?;
+                next += EVERY;
+            }
+            bench.peers.idle(EVERY / 10)?;
         }
-        if Instant::now() >= next && sent.len() < PROBES {
-            probe(bench, sent)?;
-            next += EVERY;
-        }
-        bench.peers.idle(EVERY / 10)?;
-        if first.is_none() && bench.peers.sessions[2].count >= count + sent.len() {
-            first = Some(seconds(started));
-        }
+        first.get_or_insert(seconds(started));
+        bench.peers.say(0, Rc::clone(gone));
+        bench.until("the load withdrawn", |peers| crossed(peers) == 0)?;
     }
     bench.put("the load's first crossing", first.unwrap_or_default());
-    Ok(begun)
+    bench.put("crossings of the load", f64::from(crossings));
+    Ok(())
 }
 
 /// Sends the next single prefix and notes when.
