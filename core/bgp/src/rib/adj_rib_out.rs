@@ -376,10 +376,11 @@ impl Group {
 }
 
 impl Subgroup {
+    /// Nobody in it can be told more for now. Where only some cannot, they are parted from the others in the next step.
     fn is_blocked(&self, outboxes: &[Outbox]) -> bool {
         self.members
             .iter()
-            .any(|peer| outboxes[usize::from(*peer)].bytes() > LONG_QUEUE)
+            .all(|peer| outboxes[usize::from(*peer)].bytes() > LONG_QUEUE)
     }
 
     fn deliver(
