@@ -58,6 +58,31 @@ fn without_the_client_flag_nothing_is_reflected() {
     assert!(world.holders(2, "10.200.0.0/26").is_empty());
 }
 
+/// Its queue passes the length at which it is parted from the others of its update group.
+#[test]
+fn a_client_that_reads_nothing_holds_nobody_up() {
+    let mut world = World::new(star(4), 1);
+    world.seconds(5);
+    world.nodes[3].deaf = true;
+    for round in 0..150 {
+        let mut config = world.speaker(1).config().clone();
+        for i in 0..50u32 {
+            let origin = Origin {
+                med: Some(round),
+                communities: (0..200).map(|n| i << 16 | n).collect(),
+                ..Origin::default()
+            };
+            config
+                .origins
+                .insert(net(&format!("10.1.{i}.0/24")), origin);
+        }
+        world.configure(1, config);
+        world.seconds(1);
+    }
+    let path = world.best(2, "10.1.49.0/24").expect("reflected");
+    assert_eq!(path.med, Some(149));
+}
+
 /// RFC 4271 §6.3: kept out, and nothing else comes of it.
 #[test]
 fn multicast_prefixes_are_kept_out() {
