@@ -9,7 +9,12 @@ const PREFIX: &str = "10.200.0.0/26";
 
 /// A reflector (node 0) with clients 1 and 2, who both originate the prefix, and 3, who listens.
 fn reflector() -> World {
+    reflector_tracking(false)
+}
+
+fn reflector_tracking(next_hops: bool) -> World {
     let mut configs = star(3);
+    configs[0].track_next_hops = next_hops;
     for client in [1, 2] {
         configs[client]
             .origins
@@ -137,15 +142,7 @@ fn with_add_path_unreachable_ones_are_taken_back() {
 #[test]
 fn those_in_use_are_asked_for() {
     for tracked in [true, false] {
-        let mut configs = star(3);
-        configs[0].track_next_hops = tracked;
-        for client in [1, 2] {
-            configs[client]
-                .origins
-                .insert(net(PREFIX), Origin::default());
-        }
-        let mut world = World::new(configs, 1);
-        world.seconds(5);
+        let mut world = reflector_tracking(tracked);
         if !tracked {
             assert!(world.nodes[0].next_hops.is_empty(), "the control");
             continue;
