@@ -6,7 +6,7 @@ mod table;
 use crate::dump;
 use crate::handle::Handle;
 use anyhow::{Context, Result, bail};
-use bgp::{Explanation, Family};
+use bgp::Family;
 use ipnet::IpNet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -143,48 +143,63 @@ fn answer(mut stream: UnixStream, handle: &Handle) -> std::io::Result<()> {
         Some(question) => (Form::Json, question),
         None => (Form::Text, &line[..]),
     };
-    let text = Query::parse(question)
-        .and_then(|query| tell(handle, &query, form).context("the speaker has stopped"))
-        .unwrap_or_else(|error| format!("error: {error:#}\n"));
-    stream.write_all(text.as_bytes())
+    match Query::parse(question) {
+        Ok(query) => tell(&mut stream, handle, &query, form),
+        Err(error) => writeln!(stream, "error: {error:#}"),
+    }
 }
 
-fn tell(handle: &Handle, query: &Query, form: Form) -> Option<String> {
-    let explained = |all: &[Explanation]| match form {
-        Form::Text => all.iter().map(table::explanation).collect(),
-        Form::Json => json::explanations(all),
-    };
-    Some(match query {
-        Query::Neighbors => {
-            let peers = handle.status()?.peers;
-            match form {
-                Form::Text => table::neighbors(&peers),
-                Form::Json => json::neighbors(&peers),
-            }
+const STOPPED: &str = "the speaker has stopped";
+
+/// All routes, in portions: no question holds the sessions up for long, and no answer takes memory for a whole table.
+fn tell_routes(to: &mut impl Write, handle: &Handle, form: Form) -> std::io::Result<()> {
+    let mut array = json::Array::default();
+    if form == Form::Text {
+        to.write_all(table::routes_head().as_bytes())?;
+    }
+    for family in Family::ALL {
+        let Some(prefixes) = handle.prefixes(family) else {
+            return writeln!(to, "error: {STOPPED}");
+        };
+        for prefixes in prefixes.chunks(1000) {
+            let Some(all) = handle.explain(prefixes.to_vec()) else {
+                return writeln!(to, "error: {STOPPED}");
+            };
+            let text = match form {
+                Form::Text => all.iter().map(table::route).collect(),
+                Form::Json => array.portion(&all),
+            };
+            to.write_all(text.as_bytes())?;
         }
-        Query::Explain(prefix) => explained(&handle.explain(vec![*prefix])?),
-        Query::Reset { peer, text } => {
-            let peers = handle.status()?.peers;
+    }
+    match form {
+        Form::Text => Ok(()),
+        Form::Json => to.write_all(array.end().as_bytes()),
+    }
+}
+
+fn tell(to: &mut impl Write, handle: &Handle, query: &Query, form: Form) -> std::io::Result<()> {
+    let peers = || handle.status().map(|status| status.peers);
+    let text = match query {
+        Query::Routes => return tell_routes(to, handle, form),
+        Query::Neighbors => peers().map(|peers| match form {
+            Form::Text => table::neighbors(&peers),
+            Form::Json => json::neighbors(&peers),
+        }),
+        Query::Explain(prefix) => handle.explain(vec![*prefix]).map(|all| match form {
+            Form::Text => all.iter().map(table::explanation).collect(),
+            Form::Json => json::explanations(&all),
+        }),
+        Query::Reset { peer, text } => peers().map(|peers| {
             if !peers.iter().any(|known| *known.name == **peer) {
-                return Some(format!("error: there is no neighbor {peer}\n"));
+                return format!("error: there is no neighbor {peer}\n");
             }
             handle.reset(peer, text);
             format!("the session with {peer} was reset\n")
-        }
-        Query::Routes => {
-            let mut all = Vec::new();
-            for family in Family::ALL {
-                // In portions, so that no question holds the sessions up for long.
-                for prefixes in handle.prefixes(family)?.chunks(1000) {
-                    all.extend(handle.explain(prefixes.to_vec())?);
-                }
-            }
-            match form {
-                Form::Text => table::routes(&all),
-                Form::Json => json::explanations(&all),
-            }
-        }
-    })
+        }),
+    };
+    let text = text.unwrap_or_else(|| format!("error: {STOPPED}\n"));
+    to.write_all(text.as_bytes())
 }
 
 #[cfg(test)]

@@ -10,13 +10,34 @@ pub(super) fn neighbors(peers: &[PeerStatus]) -> String {
 
 /// An array with an object for each prefix: its paths, the best one first.
 pub(super) fn explanations(all: &[Explanation]) -> String {
-    let prefix = |explained: &Explanation| {
-        json!({
-            "prefix": explained.prefix.to_string(),
-            "paths": explained.paths.iter().map(path).collect::<Vec<_>>(),
-        })
-    };
-    document(all.iter().map(prefix).collect())
+    let mut array = Array::default();
+    array.portion(all) + array.end()
+}
+
+/// The same array in portions, since a table's would not fit in memory beside it.
+#[derive(Default)]
+pub(super) struct Array {
+    begun: bool,
+}
+
+impl Array {
+    pub(super) fn portion(&mut self, all: &[Explanation]) -> String {
+        let mut text = String::new();
+        for explained in all {
+            text += if self.begun { ",\n  " } else { "[\n  " };
+            self.begun = true;
+            let item = json!({
+                "prefix": explained.prefix.to_string(),
+                "paths": explained.paths.iter().map(path).collect::<Vec<_>>(),
+            });
+            text += &format!("{item:#}").replace('\n', "\n  ");
+        }
+        text
+    }
+
+    pub(super) fn end(self) -> &'static str {
+        if self.begun { "\n]\n" } else { "[]\n" }
+    }
 }
 
 fn document(items: Vec<Value>) -> String {
@@ -121,8 +142,10 @@ mod tests {
                 path(PathStanding::Lost("as-path-length")),
             ],
         };
-        let text = explanations(&[explained]);
+        let text = explanations(&[explained.clone(), explained]);
         let json: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(text, format!("{json:#}\n"), "as it is written in one piece");
+        assert_eq!(json[0], json[1]);
         assert_eq!(json[0]["prefix"], "10.200.0.0/26");
         let paths = &json[0]["paths"];
         assert_eq!(

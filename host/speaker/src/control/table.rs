@@ -66,15 +66,14 @@ fn peer_name(path: &PathInfo) -> &str {
     path.peer.as_ref().map_or("local", |name| Arc::as_ref(name))
 }
 
-/// The best path of each prefix.
-pub(super) fn routes(all: &[Explanation]) -> String {
+/// Above the rows that [`route`] makes.
+pub(super) fn routes_head() -> String {
     let head = ["PREFIX", "NEXT HOP", "PEER", "LOCAL_PREF", "AS_PATH"];
-    let mut out = table_row(ROUTE_WIDTHS, &head);
-    out.extend(all.iter().map(route));
-    out
+    table_row(ROUTE_WIDTHS, &head)
 }
 
-fn route(explained: &Explanation) -> String {
+/// The best path of a prefix, if there is one.
+pub(super) fn route(explained: &Explanation) -> String {
     match explained
         .paths
         .first()
