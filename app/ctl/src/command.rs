@@ -13,7 +13,7 @@ use crate::change::{self, Verb};
 use crate::client::Client;
 use crate::usage::{self, COMMANDS, Usage};
 use crate::world::{Failure, World};
-use crate::{edit, get, hint, ipam, node, version};
+use crate::{checksystem, diags, edit, get, hint, ipam, node, version};
 
 /// As whom the program speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,7 +220,15 @@ fn on_node(words: &[String], world: &mut World<'_>) -> Result<(), Failure> {
             Some(_) => node::status(world),
             None => Ok(()),
         },
-        "run" | "diags" | "checksystem" => Err(absent(&format!("node {below}"))),
+        "diags" => match read(&usage::NODE_DIAGS, rest, world)? {
+            Some(args) => diags::run(&args, world),
+            None => Ok(()),
+        },
+        "checksystem" => match read(&usage::NODE_CHECKSYSTEM, rest, world)? {
+            Some(args) => checksystem::run(&args, world),
+            None => Ok(()),
+        },
+        "run" => Err(absent(&format!("node {below}"))),
         _ => world.print(format_args!("{}\n\n", usage::NODE.help())),
     }
 }

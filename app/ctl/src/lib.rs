@@ -16,10 +16,12 @@
 mod args;
 mod bird;
 mod change;
+mod checksystem;
 mod client;
 mod columns;
 mod command;
 mod decode;
+mod diags;
 mod documents;
 mod edit;
 mod get;
@@ -29,6 +31,7 @@ mod ipam;
 mod names;
 mod node;
 mod patch;
+mod programs;
 mod tables;
 mod target;
 mod template;
@@ -39,5 +42,6 @@ mod yaml;
 
 pub use command::{OpenError, Persona, is_command, run, run_with};
 pub use node::OUR_GREETING;
+pub use usage::{CommandLine, command_lines};
 pub use version::CALICO_VERSION;
 pub use world::{Failure, Random, World};

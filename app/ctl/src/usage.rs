@@ -96,6 +96,14 @@ fn describe(long: &str) -> (&'static str, &'static str) {
         "show-blocks" => ("", "Show the blocks of each pool."),
         "show-borrowed" => ("", "Show addresses taken from blocks of other nodes."),
         "show-configuration" => ("", "Show the configuration of address management."),
+        "log-dir" => (
+            "=<LOG_DIR>",
+            "The directory with the logs [default: /var/log/calico].",
+        ),
+        "kernel-config" => (
+            "=<kernel-config>",
+            "The kernel's configuration, as text, where it is not in one of the usual places.",
+        ),
         "context" => ("=<context>", "The name of the kubeconfig context to use."),
         "allow-version-mismatch" => ("", "Allow client and cluster versions mismatch."),
         _ => ("", ""),
@@ -130,6 +138,17 @@ impl Usage {
             text += &format!("  {short} --{}{argument}\n       {meaning}\n", option.long);
         }
         text + "\nDescription:\n  " + purpose
+    }
+
+    fn purpose(&self) -> String {
+        match self.help {
+            Help::Made { purpose, .. } => purpose.to_string(),
+            Help::Whole(text) => {
+                let description = text.split("Description:\n").nth(1).unwrap_or_default();
+                let first = description.split("\n\n").next().unwrap_or_default();
+                first.split_whitespace().collect::<Vec<_>>().join(" ")
+            }
+        }
     }
 
     /// The usage pattern alone, as printed for a command line that does not fit.
@@ -353,7 +372,9 @@ Usage:
   calicoctl node <command> [<args>...]
 
     run          Run this machine as a node.
-    status       View the current status of a Calico node.",
+    status       View the current status of a Calico node.
+    diags        Gather a diagnostics bundle for a Calico node.
+    checksystem  Verify the compute host is able to run a Calico node instance.",
         purpose: "See 'calicoctl node <command> --help' to read about a specific subcommand.",
     },
     options: &[],
@@ -370,6 +391,32 @@ Usage:
         purpose: "Says whether the node runs, and shows its BGP sessions.",
     },
     options: &[ALLOW],
+    fits: nothing,
+    options_first: false,
+};
+
+/// `node diags`
+pub const NODE_DIAGS: Usage = Usage {
+    help: Help::Made {
+        pattern: "\
+Usage:
+  calicoctl node diags [--log-dir=<LOG_DIR>] [--allow-version-mismatch]",
+        purpose: "Gathers what tells how the node is (addresses, routes, rules, sessions, logs) in one archive.",
+    },
+    options: &[value("log-dir", None), ALLOW],
+    fits: nothing,
+    options_first: false,
+};
+
+/// `node checksystem`
+pub const NODE_CHECKSYSTEM: Usage = Usage {
+    help: Help::Made {
+        pattern: "\
+Usage:
+  calicoctl node checksystem [--kernel-config=<kernel-config>] [--allow-version-mismatch]",
+        purpose: "Says whether this machine's kernel is what Calico asks for.",
+    },
+    options: &[value("kernel-config", Some('f')), ALLOW],
     fits: nothing,
     options_first: false,
 };
@@ -448,3 +495,52 @@ Usage:
     fits: nothing,
     options_first: false,
 };
+
+/// A command as other texts than its own help need it: completion, man pages.
+#[derive(Clone, Debug)]
+pub struct CommandLine {
+    /// `["ipam", "show"]`.
+    pub words: Vec<&'static str>,
+    /// One sentence.
+    pub purpose: String,
+    /// Long name, letter, whether a value follows, and what it is for (empty where only the command's own help says it).
+    pub options: Vec<(&'static str, Option<char>, bool, &'static str)>,
+    /// Whether a kind may follow.
+    pub takes_kind: bool,
+}
+
+/// Every command.
+pub fn command_lines() -> Vec<CommandLine> {
+    ALL.iter()
+        .map(|(words, usage)| CommandLine {
+            words: words.to_vec(),
+            purpose: usage.purpose(),
+            options: usage
+                .options
+                .iter()
+                .map(|o| (o.long, o.short, o.value, describe(o.long).1))
+                .collect(),
+            takes_kind: usage.pattern().contains("<KIND>"),
+        })
+        .collect()
+}
+
+const ALL: &[(&[&str], &Usage)] = &[
+    (&["create"], &CREATE),
+    (&["replace"], &REPLACE),
+    (&["apply"], &APPLY),
+    (&["patch"], &PATCH),
+    (&["delete"], &DELETE),
+    (&["get"], &GET),
+    (&["label"], &LABEL),
+    (&["validate"], &VALIDATE),
+    (&["ipam"], &IPAM),
+    (&["ipam", "show"], &IPAM_SHOW),
+    (&["ipam", "release"], &IPAM_RELEASE),
+    (&["ipam", "configure"], &IPAM_CONFIGURE),
+    (&["node"], &NODE),
+    (&["node", "status"], &NODE_STATUS),
+    (&["node", "diags"], &NODE_DIAGS),
+    (&["node", "checksystem"], &NODE_CHECKSYSTEM),
+    (&["version"], &VERSION),
+];

@@ -14,6 +14,7 @@ mod lab_cmd;
 mod liveness_cmd;
 mod log;
 mod node_cmd;
+mod pages_cmd;
 mod replay_cmd;
 mod sim_cmd;
 mod speaker_cmd;
@@ -39,6 +40,8 @@ enum Command {
     Liveness(liveness_cmd::LivenessArgs),
     /// The stand-alone BGP speaker.
     Speaker(speaker_cmd::SpeakerArgs),
+    /// Completion for shells and man pages, as files.
+    Pages(pages_cmd::PagesArgs),
 }
 
 fn main() -> ExitCode {
@@ -82,6 +85,7 @@ fn own(argv: &[OsString]) -> i32 {
         Command::Node(args) => node_cmd::run(args).map(|()| 0),
         Command::Liveness(args) => liveness_cmd::run(args).map(|()| 0),
         Command::Speaker(args) => speaker_cmd::run(args).map(|()| 0),
+        Command::Pages(args) => pages_cmd::run(&args, Cli::command()).map(|()| 0),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("selvedge: {error:#}");
