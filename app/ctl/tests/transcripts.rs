@@ -205,6 +205,7 @@ impl Session {
             Ok(())
         };
         let mut world = World {
+            persona,
             stdin: &mut stdin.as_bytes(),
             stdout: &mut stdout,
             stderr: &mut stderr,
@@ -213,7 +214,7 @@ impl Session {
             pause: &|_| (),
             root: self.root.clone(),
         };
-        let code = run_with(words, persona, &mut world, |file| match file {
+        let code = run_with(words, &mut world, |file| match file {
             Some(file) if !file.exists() => Err(OpenError::NoConfig(format!(
                 "Error reading config file: {}",
                 file.display()
