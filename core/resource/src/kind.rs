@@ -14,6 +14,8 @@ macro_rules! for_each_kind {
             BgpFilter, BgpFilterSpec, "BGPFilter", "bgpfilters", false, CALICO;
             Node, NodeSpec, "Node", "nodes", false, CALICO;
             IpPool, IpPoolSpec, "IPPool", "ippools", false, CALICO;
+            IpReservation, IpReservationSpec, "IPReservation", "ipreservations", false, CALICO;
+            IpamConfiguration, IpamConfigurationSpec, "IPAMConfiguration", "ipamconfigurations", false, CALICO;
             WorkloadEndpoint, WorkloadEndpointSpec, "WorkloadEndpoint", "workloadendpoints", true, CALICO;
             ClusterInformation, ClusterInformationSpec, "ClusterInformation", "clusterinformations", false, CALICO;
             Service, ServiceSpec, "Service", "services", true, CORE;

@@ -26,6 +26,8 @@ pub fn view(kind: Kind) -> &'static View {
         Kind::BgpFilter => &BGP_FILTER,
         Kind::Node => &NODE,
         Kind::IpPool => &IP_POOL,
+        Kind::IpReservation => &IP_RESERVATION,
+        Kind::IpamConfiguration => &IPAM_CONFIGURATION,
         Kind::WorkloadEndpoint => &WORKLOAD_ENDPOINT,
         Kind::ClusterInformation => &CLUSTER_INFORMATION,
         Kind::Service => &SERVICE,
@@ -139,6 +141,39 @@ const IP_POOL: View = View {
         "DISABLEBGPEXPORT",
         "SELECTOR",
         "ASSIGNMENTMODE",
+    ],
+};
+
+const IP_RESERVATION: View = View {
+    words: &["reservation", "reservations"],
+    in_calicoctl: true,
+    columns: &[
+        NAME,
+        column("CIDRS", |o, _| truncated(o, "/spec/reservedCIDRs")),
+    ],
+    ps: &["NAME"],
+    wide: &["NAME", "CIDRS"],
+};
+
+const IPAM_CONFIGURATION: View = View {
+    words: &["ipamconfig", "ipamconfigs"],
+    in_calicoctl: false,
+    columns: &[
+        NAME,
+        column("STRICTAFFINITY", |o, _| text(o, "/spec/strictAffinity")),
+        column("AUTOALLOCATEBLOCKS", |o, _| {
+            text(o, "/spec/autoAllocateBlocks")
+        }),
+        column("MAXBLOCKSPERHOST", |o, _| {
+            or(text(o, "/spec/maxBlocksPerHost"), "0")
+        }),
+    ],
+    ps: &["NAME", "STRICTAFFINITY", "AUTOALLOCATEBLOCKS"],
+    wide: &[
+        "NAME",
+        "STRICTAFFINITY",
+        "AUTOALLOCATEBLOCKS",
+        "MAXBLOCKSPERHOST",
     ],
 };
 
@@ -294,4 +329,14 @@ fn service_port(port: &Value) -> String {
         "" => format!("{}/{protocol}", text(port, "/port")),
         node_port => format!("{}:{node_port}/{protocol}", text(port, "/port")),
     }
+}
+
+/// A list joined, and cut at 80 characters.
+fn truncated(object: &Value, pointer: &str) -> String {
+    const MOST: usize = 80;
+    let all = texts(object, pointer, "");
+    if all.chars().count() <= MOST {
+        return all;
+    }
+    all.chars().take(MOST - 3).chain("...".chars()).collect()
 }
