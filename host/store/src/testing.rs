@@ -226,6 +226,22 @@ impl Etcd {
         self.directory.path().join(format!("m{member}"))
     }
 
+    /// What `etcdctl snapshot restore` has to be told for a member's place.
+    pub fn restore_words(&self, member: usize) -> Vec<String> {
+        let command = &self.members[member].command;
+        let wanted = [
+            "--name",
+            "--data-dir",
+            "--initial-advertise-peer-urls",
+            "--initial-cluster",
+            "--initial-cluster-token",
+        ];
+        let pairs = command
+            .windows(2)
+            .filter(|p| wanted.contains(&p[0].as_str()));
+        pairs.flat_map(<[String]>::to_vec).collect()
+    }
+
     /// What a member has said.
     pub fn log(&self, member: usize) -> String {
         let file = self.directory.path().join(format!("m{member}.log"));

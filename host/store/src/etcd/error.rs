@@ -45,17 +45,23 @@ pub(super) fn cure(fault: &Fault) -> Cure {
     }
 }
 
+/// How a peer ends a connection of which it does not understand a word.
+const NOT_UNDERSTOOD: [&str; 3] = ["frame with invalid size", "connection reset", "broken pipe"];
+
 /// What a person can do about an endpoint that cannot be used for `reason`.
-pub(super) fn mended(reason: &str) -> String {
+pub(super) fn mended(endpoint: &str, reason: &str) -> String {
+    // A peer that does not like our certificate, or that there is none, may be gone before its reason is read.
+    let cut_off = NOT_UNDERSTOOD.iter().any(|words| reason.contains(words));
+    let tls = endpoint.starts_with("https");
     let mend = if reason.contains("UnknownIssuer") {
         "; name the authority that signed it with ETCD_CA_CERT_FILE"
     } else if reason.contains("invalid peer certificate") {
         "; the endpoint must be named as its certificate names it, and both clocks be right"
-    } else if reason.contains("fatal alert") {
+    } else if reason.contains("fatal alert") || tls && cut_off {
         "; it asks for a client certificate of its own authority: ETCD_CERT_FILE and ETCD_KEY_FILE"
-    } else if reason.contains("corrupt message") {
+    } else if reason.contains("corrupt message") || reason.contains("handshake eof") {
         "; it does not speak TLS: write http:// if that is meant"
-    } else if reason.contains("frame with invalid size") || reason.contains("connection reset") {
+    } else if cut_off {
         "; it does not speak HTTP/2 here: if it has TLS, write https://"
     } else {
         ""
@@ -80,7 +86,7 @@ pub(super) fn final_fault(endpoint: &str, fault: &Fault, write: bool) -> StoreEr
     };
     let text = match fault {
         Fault::NotSent(reason) | Fault::Lost(reason) => {
-            format!("etcd at {endpoint}: {}{unknown}", mended(reason))
+            format!("etcd at {endpoint}: {}{unknown}", mended(endpoint, reason))
         }
         Fault::Status { code, message } => {
             let words = message.trim_start_matches("etcdserver: ");
@@ -107,7 +113,9 @@ fn advice(code: u32, message: &str) -> &'static str {
         RESOURCE_EXHAUSTED if message.contains("space exceeded") => {
             "; compact and defragment it, then `etcdctl alarm disarm`; nothing was changed"
         }
-        INVALID_ARGUMENT if message.contains("too large") => {
+        INVALID_ARGUMENT | RESOURCE_EXHAUSTED
+            if message.contains("too large") || message.contains("larger than max") =>
+        {
             "; the object is larger than etcd takes (1.5 MiB unless it was told otherwise)"
         }
         UNAVAILABLE | DEADLINE_EXCEEDED => "; see that a majority of its members runs",

@@ -2,7 +2,7 @@
 //!
 //! The log is filled by one watch stream ([`super::watch`]) and read by any number of followers, each with a cursor.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use resource::{Change, Changes, Entry, Key, StoreError, StoreResult};
 
@@ -54,6 +54,10 @@ pub(super) struct Log {
     known: u64,
     changes: VecDeque<Change>,
     bytes: usize,
+    /// Up to this revision another store handed out cursors before this one took its place.
+    stale: u64,
+    /// The cursors up to there that this store has handed out.
+    handed: BTreeSet<u64>,
 }
 
 fn revision_of(change: &Change) -> u64 {
@@ -83,6 +87,18 @@ impl Log {
             known: 0,
             changes: VecDeque::new(),
             bytes: 0,
+            stale: 0,
+            handed: BTreeSet::new(),
+        }
+    }
+
+    /// Notes a revision that somebody will come back with.
+    pub(super) fn hand_out(&mut self, revision: u64) {
+        if revision <= self.stale {
+            self.handed.insert(revision);
+            if self.handed.len() > MOST_CHANGES {
+                self.handed.pop_first();
+            }
         }
     }
 
@@ -98,7 +114,8 @@ impl Log {
     }
 
     fn common<T>(&self, cursor: u64) -> Option<Answer<T>> {
-        if cursor < self.floor {
+        let foreign = cursor <= self.stale && !self.handed.contains(&cursor);
+        if cursor < self.floor || foreign {
             let first = self.floor + 1;
             return Some(Answer::Ready(Err(StoreError::Compacted { cursor, first })));
         }
@@ -194,6 +211,8 @@ impl Log {
     pub(super) fn replaced(&mut self, revision: u64) {
         self.lost(revision);
         self.known = self.known.min(revision);
+        self.stale = self.stale.max(self.seen);
+        self.handed.clear();
         self.seen = revision;
     }
 
@@ -387,7 +406,14 @@ mod tests {
             log.after(15),
             Answer::Ready(Err(StoreError::Compacted { .. }))
         ));
-        assert_eq!(log.after(60), Answer::Future);
-        assert_eq!(revisions(&log.after(20)), (vec![], 20));
+        // An old cursor that the new log will come to, or has come to, is no cursor of it.
+        log.append(&[put("b", 61), put("c", 62)]);
+        for old in [20, 55, 60] {
+            let answer = log.after(old);
+            assert!(matches!(answer, Answer::Ready(Err(_))), "{old}: {answer:?}");
+        }
+        log.hand_out(60);
+        assert_eq!(revisions(&log.after(60)), (vec![61, 62], 62));
+        assert_eq!(revisions(&log.after(61)), (vec![62], 62));
     }
 }

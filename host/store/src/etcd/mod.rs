@@ -15,7 +15,7 @@ mod watch;
 mod wire;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use resource::{Changes, Entry, Key, KeyPrefix, Listing, Store, StoreError, StoreResult};
 use tokio::sync::{Notify, watch as signal};
@@ -57,13 +57,17 @@ struct Shared {
 }
 
 impl Shared {
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn read_log<T>(&self, read: impl FnOnce(&Log) -> T) -> T {
-        read(&self.log.lock().unwrap_or_else(PoisonError::into_inner))
+        read(&self.log())
     }
 
     /// Changes the log and wakes those who wait for it.
     fn change_log<T>(&self, change: impl FnOnce(&mut Log) -> T) -> T {
-        let result = change(&mut self.log.lock().unwrap_or_else(PoisonError::into_inner));
+        let result = change(&mut self.log());
         self.changed.send_replace(());
         result
     }
@@ -71,7 +75,7 @@ impl Shared {
     /// Notes a revision; nobody waits for that.
     fn note(&self, header: Option<&ResponseHeader>, entries: Option<u64>) -> u64 {
         let revision = header.map_or(0, |h| unsigned(h.revision));
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = self.log();
         log.saw(revision);
         if let Some(newest) = entries {
             log.knows(newest);
@@ -272,6 +276,7 @@ impl Store for EtcdStore {
             let entries: Vec<Entry> = ranges.flatten().filter_map(|kv| entry(&kv)).collect();
             let newest = entries.iter().map(|e| e.revision).max();
             let revision = shared.note(answer.header.as_ref(), newest);
+            shared.log().hand_out(revision);
             Ok(Listing { entries, revision })
         })
         .await
@@ -390,7 +395,12 @@ impl Store for EtcdStore {
 
     async fn changes(&self, cursor: u64) -> StoreResult<Changes> {
         match self.asked(cursor, Log::after).await {
-            Asked::Answered(result) => result,
+            Asked::Answered(result) => {
+                if let Ok(changes) = &result {
+                    self.inner.shared.log().hand_out(changes.revision);
+                }
+                result
+            }
             // Such a cursor is another store's.
             Asked::NotYet(newest) => Err(StoreError::Compacted {
                 cursor,

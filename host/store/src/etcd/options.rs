@@ -186,7 +186,7 @@ impl EtcdFields {
         let both = !self.username.is_empty() && !self.password.is_empty();
         Ok(EtcdOptions {
             endpoints,
-            login: both.then(|| (self.username, Secret(self.password))),
+            login: both.then_some((self.username, Secret(self.password))),
             ca: pem(self.ca_cert, self.ca_cert_file),
             certificate: pem(self.cert, self.cert_file),
             key: pem(self.key, self.key_file),

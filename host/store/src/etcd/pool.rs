@@ -158,7 +158,8 @@ impl Pool {
                     });
                 }
                 Some(Ok((_, endpoint, Err(reason)))) => {
-                    reasons.push(format!("{endpoint}: {}", error::mended(&reason)));
+                    let endpoint = endpoint.to_string();
+                    reasons.push(format!("{endpoint}: {}", error::mended(&endpoint, &reason)));
                 }
                 Some(Err(error)) => reasons.push(error.to_string()),
                 None if next.is_none() => return Err(error::unreachable(&self.options, &reasons)),
@@ -247,10 +248,7 @@ async fn connect(
             }
             // A login is given, and nobody asks for one: Calico goes on.
             Err(Fault::Status { message, .. })
-                if message.contains("authentication is not enabled") =>
-            {
-                ()
-            }
+                if message.contains("authentication is not enabled") => {}
             Err(fault) => return Err(refusal(&fault)),
         }
     }
