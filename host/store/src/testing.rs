@@ -22,6 +22,8 @@ const STARTS_IN: Duration = Duration::from_secs(60);
 pub struct EtcdArgs {
     /// Words of the command line.
     pub words: Vec<String>,
+    /// The address that clients reach it at, an own one of this network namespace; loopback where none is given.
+    pub address: Option<String>,
     /// Where its certificates are, when it speaks TLS to clients.
     pub tls: Option<PathBuf>,
 }
@@ -31,6 +33,7 @@ pub struct EtcdArgs {
 pub struct Etcd {
     directory: TempDir,
     members: Vec<Member>,
+    address: String,
     tls: Option<PathBuf>,
 }
 
@@ -100,19 +103,32 @@ impl Etcd {
         Etcd::start_with(1, &EtcdArgs::default())
     }
 
+    /// One member whose data is on the disk, as it is in production; for what is timed.
+    pub fn start_on_disk() -> Etcd {
+        Etcd::start_in(tempfile::tempdir, 1, &EtcdArgs::default())
+    }
+
     /// A cluster of `count` members.
     pub fn start_with(count: usize, args: &EtcdArgs) -> Etcd {
+        Etcd::start_in(directory, count, args)
+    }
+
+    fn start_in(place: fn() -> io::Result<TempDir>, count: usize, args: &EtcdArgs) -> Etcd {
         // Somebody may have taken a port in between.
         for _ in 0..5 {
-            if let Some(etcd) = Etcd::try_start(count, args) {
+            if let Some(etcd) = Etcd::try_start(place, count, args) {
                 return etcd;
             }
         }
         panic!("etcd did not start in five tries");
     }
 
-    fn try_start(count: usize, args: &EtcdArgs) -> Option<Etcd> {
-        let directory = directory().expect("a directory");
+    fn try_start(
+        place: fn() -> io::Result<TempDir>,
+        count: usize,
+        args: &EtcdArgs,
+    ) -> Option<Etcd> {
+        let directory = place().expect("a directory");
         let ports = ports(2 * count).expect("ports");
         let (clients, peers) = ports.split_at(count);
         let cluster: Vec<String> = peers
@@ -121,8 +137,12 @@ impl Etcd {
             .map(|(i, port)| format!("m{i}=http://127.0.0.1:{port}"))
             .collect();
         let scheme = if args.tls.is_some() { "https" } else { "http" };
+        let address = args
+            .address
+            .clone()
+            .unwrap_or_else(|| "127.0.0.1".to_string());
         let members = (0..count).map(|i| {
-            let client = format!("{scheme}://127.0.0.1:{}", clients[i]);
+            let client = format!("{scheme}://{address}:{}", clients[i]);
             let peer = format!("http://127.0.0.1:{}", peers[i]);
             let data = directory.path().join(format!("m{i}"));
             let mut command: Vec<String> = [
@@ -156,6 +176,7 @@ impl Etcd {
         let mut etcd = Etcd {
             directory,
             members,
+            address,
             tls: args.tls.clone(),
         };
         for member in 0..count {
@@ -193,7 +214,7 @@ impl Etcd {
             if child.try_wait().expect("a state").is_some() {
                 return false;
             }
-            if TcpStream::connect(("127.0.0.1", member.port)).is_ok() {
+            if TcpStream::connect((self.address.as_str(), member.port)).is_ok() {
                 return true;
             }
             thread::park_timeout(Duration::from_millis(10));
@@ -251,7 +272,7 @@ impl Etcd {
     /// A member's client URL.
     pub fn endpoint(&self, member: usize) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://127.0.0.1:{}", self.members[member].port)
+        format!("{scheme}://{}:{}", self.address, self.members[member].port)
     }
 
     /// All members' client URLs, comma separated.

@@ -44,6 +44,7 @@ fn tls_with_and_without_client_certificates() {
             path.display()
         )),
         tls: Some(path.to_path_buf()),
+        ..EtcdArgs::default()
     };
 
     let server_only = Etcd::start_with(1, &args(""));
@@ -232,7 +233,7 @@ fn a_login_that_is_forgotten_is_made_again() {
     }
     let args = EtcdArgs {
         words: words("--auth-token-ttl=1"),
-        tls: None,
+        ..EtcdArgs::default()
     };
     let etcd = Etcd::start_with(1, &args);
     for line in [
