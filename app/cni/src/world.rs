@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use resource::kinds::ClusterInformation;
 use resource::{Key, Kind, Object, Store};
-use store::{AnyStore, Config, ConfigError, Datastore, block_on};
+use store::{AnyStore, Config, block_on};
 
 use crate::conf::NetConf;
 use crate::failure::Failure;
@@ -94,16 +94,8 @@ pub fn open_store(conf: &NetConf) -> Result<AnyStore, Failure> {
             .datastore_variable(name)
             .or_else(|| std::env::var(name).ok()),
     };
-    let mut config = Config::from_variables(variable).map_err(|e| match e {
-        ConfigError::UnknownType { name, .. } => Failure::internal(format!(
-            "unknown datastore_type {name:?} in the CNI configuration: expected etcdv3, kubernetes or sqlite"
-        )),
-        other => Failure::internal(other),
-    })?;
-    config.origin = "the CNI configuration".to_string();
-    if let Datastore::EtcdV3(options) = &mut config.datastore {
-        options.origin.clone_from(&config.origin);
-    }
+    let config =
+        Config::from_source("the CNI configuration", variable).map_err(Failure::internal)?;
     Ok(store::open(&config)?)
 }
 

@@ -207,6 +207,17 @@ impl Config {
     pub fn from_variables(
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Config, ConfigError> {
+        Config::from_source("environment", variable)
+    }
+
+    /// [`Config::from_variables`] of something else that answers to those names, which messages call `source`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_source(
+        source: &str,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Config, ConfigError> {
         let both = |name: &str| {
             [format!("CALICO_{name}"), name.to_string()]
                 .into_iter()
@@ -231,18 +242,18 @@ impl Config {
             ..EtcdFields::default()
         };
         if let Some((name, value)) = both("DATASTORE_TYPE") {
-            return Config::of(&value, sqlite_path, etcd, format!("environment, {name}"));
+            return Config::of(&value, sqlite_path, etcd, format!("{source}, {name}"));
         }
         // Calico takes etcd's endpoints for a choice of etcd.
         if let (None, Some((name, _))) = (&sqlite_path, both("ETCD_ENDPOINTS")) {
-            return Config::of("etcdv3", None, etcd, format!("environment, {name}"));
+            return Config::of("etcdv3", None, etcd, format!("{source}, {name}"));
         }
         let origin = if sqlite_path.is_some() {
-            "environment, SELVEDGE_SQLITE_PATH"
+            format!("{source}, SELVEDGE_SQLITE_PATH")
         } else {
-            "no configuration"
+            "no configuration".to_string()
         };
-        Config::of("sqlite", sqlite_path, etcd, origin.to_string())
+        Config::of("sqlite", sqlite_path, etcd, origin)
     }
 
     /// Reads the text of a config file; `origin` is its name.
