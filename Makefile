@@ -6,7 +6,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/debug/selvedge
 RELEASE := $(TARGET)/release/selvedge
 
-.PHONY: help setup build demo test lint bench bench-bgp bench-cni sim soak fuzz docs
+.PHONY: help setup build demo test lint bench bench-bgp bench-cni bench-store sim soak fuzz docs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,13 +26,16 @@ test: build ## every test; what needs root is run when you are root, else said a
 lint: setup ## formatting, clippy, dependencies, and the budgets
 	@scripts/lint
 
-bench: bench-bgp bench-cni ## every bench, side by side with a peer
+bench: bench-bgp bench-cni bench-store ## every bench, side by side with a peer
 
 bench-bgp: setup ## BGP beside BIRD, FRR, OpenBGPD, GoBGP: tables, reflector, latency, kernel (QUICK=1: BIRD only)
 	@scripts/bench-bgp
 
 bench-cni: setup ## CNI ADD and DEL against the reference plugins
 	@scripts/bench-cni
+
+bench-store: setup ## the command, IPAM and watches on SQLite and etcd, beside etcdctl
+	@scripts/bench-store
 
 sim: build ## in simulation: the how-to under faults (200 seeds), BGP topologies against a model (10,000)
 	@$(BIN) lab run howto --sim --faults 6 --seeds $(or $(SEEDS),200)

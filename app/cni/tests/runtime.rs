@@ -18,6 +18,7 @@ use ipam::{Ipam, ReleaseRequest};
 use resource::kinds::{Block, ClusterInformationSpec, IpPoolSpec, NodeSpec};
 use resource::{Key, KeyPrefix, Kind, Metadata, Object, Spec, Store};
 use serde_json::{Value, json};
+use store::testing::{Etcd, skipped};
 use store::{AnyStore, block_on};
 
 const BIN: &str = "/run/plugins";
@@ -43,6 +44,7 @@ const TESTS: &[(&str, Test)] = &[
     ),
     ("two_at_once_fifty_times", two_at_once_fifty_times),
     ("killed_in_the_middle", killed_in_the_middle),
+    ("on_etcd", on_etcd),
 ];
 
 /// What every test begins with: one node, one pool, the agent's nodename file.
@@ -100,6 +102,22 @@ fn put<S: Spec>(store: &AnyStore, name: &str, spec: S) {
     block_on(store.create(&object.key(), &object.to_stored())).unwrap();
 }
 
+/// A cluster of two nodes with one pool.
+fn fill(store: &AnyStore) {
+    let ready = ClusterInformationSpec {
+        datastore_ready: Some(true),
+        ..ClusterInformationSpec::default()
+    };
+    put(store, "default", ready);
+    put(store, "node-1", NodeSpec::default());
+    put(store, "node-2", NodeSpec::default());
+    let pool = IpPoolSpec {
+        cidr: "10.244.0.0/16".to_string(),
+        ..IpPoolSpec::default()
+    };
+    put(store, "my-pool", pool);
+}
+
 impl Site {
     fn new() -> Site {
         sh("mount -t tmpfs none /run && mount -t tmpfs none /var/lib && ip link set lo up");
@@ -114,24 +132,7 @@ impl Site {
         }
         let config = store::Config::from_variables(|_| None).unwrap();
         let store = store::open(&config).unwrap();
-        put(
-            &store,
-            "default",
-            ClusterInformationSpec {
-                datastore_ready: Some(true),
-                ..ClusterInformationSpec::default()
-            },
-        );
-        put(&store, "node-1", NodeSpec::default());
-        put(&store, "node-2", NodeSpec::default());
-        put(
-            &store,
-            "my-pool",
-            IpPoolSpec {
-                cidr: "10.244.0.0/16".to_string(),
-                ..IpPoolSpec::default()
-            },
-        );
+        fill(&store);
         let conf = json!({
             "cniVersion": "1.0.0", "name": "k8s-pod-network", "type": "calico", "mtu": 1440,
             "ipam": {"type": "calico-ipam"},
@@ -444,6 +445,31 @@ fn both_families(site: &Site) {
     assert_eq!(site.left(), Vec::<String>::new());
 }
 
+fn on_etcd(site: &Site) {
+    if skipped() {
+        return;
+    }
+    let mut etcd = Etcd::start();
+    let mut conf = site.with("datastore_type", json!("etcdv3"));
+    conf["etcd_endpoints"] = json!(etcd.endpoint(0));
+    let site = Site {
+        store: AnyStore::Etcd(etcd.store()),
+        conf,
+    };
+    fill(&site.store);
+    add_check_del(&site);
+    assert!(!site.keys(&KeyPrefix::Blocks).is_empty());
+    etcd.kill(0);
+    netns("lost");
+    let (code, text) = site.add("lost").error();
+    assert_eq!(code, 999);
+    assert!(
+        text.contains("cannot reach etcd (the CNI configuration, DATASTORE_TYPE)")
+            && text.contains("Connection refused"),
+        "{text}"
+    );
+}
+
 fn refusals(site: &Site) {
     netns("r1");
     let add = |conf: &Value| site.call("calico", "ADD", "r1", "", conf);
@@ -476,10 +502,8 @@ fn refusals(site: &Site) {
         )
     );
     let etcd = add(&site.with("datastore_type", json!("etcdv3"))).error();
-    assert!(
-        etcd.1.contains("etcdv3") && etcd.1.contains("sqlite"),
-        "{etcd:?}"
-    );
+    let text = "no etcd endpoints specified (the CNI configuration, DATASTORE_TYPE): set ETCD_ENDPOINTS (etcdEndpoints), like http://10.0.0.1:2379";
+    assert_eq!(etcd, (999, text.to_string()));
 
     fs::rename("/var/lib/calico/nodename", "/var/lib/calico/away").unwrap();
     let text = "stat /var/lib/calico/nodename: no such file or directory: check that the calico/node container is running and has mounted /var/lib/calico/";

@@ -13,7 +13,7 @@ use crate::change::{self, Verb};
 use crate::client::Client;
 use crate::usage::{self, COMMANDS, Usage};
 use crate::world::{Failure, World};
-use crate::{checksystem, diags, edit, get, hint, ipam, node, version};
+use crate::{checksystem, diags, edit, get, hint, ipam, migrate, node, version};
 
 /// As whom the program speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub fn run_with<S: Store + Sync>(
     world: &mut World<'_>,
     open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
 ) -> i32 {
-    let outcome = top(argv, world, open);
+    let outcome = top(argv, persona, world, open);
     // Nobody is left to be told where stdout is closed.
     let _ = world.stdout.flush();
     let Err(failure) = outcome else {
@@ -123,6 +123,7 @@ const LOG_LEVELS: &[&str] = &[
 
 fn top<S: Store + Sync>(
     argv: &[String],
+    persona: Persona,
     world: &mut World<'_>,
     open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
 ) -> Result<(), Failure> {
@@ -153,6 +154,9 @@ fn top<S: Store + Sync>(
         .positionals
         .split_first()
         .expect("the usage asks for a command");
+    if word == "datastore" {
+        return on_datastore(rest, allow, persona, world, open);
+    }
     command(word, rest, allow, world, open)
 }
 
@@ -169,7 +173,7 @@ fn usage_of(word: &str) -> Result<&'static Usage, Failure> {
         "version" => &usage::VERSION,
         "node" => &usage::NODE,
         "ipam" => &usage::IPAM,
-        "datastore" | "cluster" => return Err(absent(word)),
+        "cluster" => return Err(absent(word)),
         _ => {
             return Err(Failure::message(format!(
                 "unknown command: {word:?}\n{}\n",
@@ -256,6 +260,64 @@ fn on_ipam<S: Store + Sync>(
         "show" => ipam::show(&args, &client, world),
         "release" => ipam::release(&args, &client, world),
         _ => ipam::configure(&args, &client, world),
+    }
+}
+
+fn on_datastore<S: Store + Sync>(
+    rest: &[String],
+    allow: bool,
+    persona: Persona,
+    world: &mut World<'_>,
+    open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
+) -> Result<(), Failure> {
+    let Some(args) = read(&usage::DATASTORE, rest, world)? else {
+        return Ok(());
+    };
+    let Some((_, rest)) = args
+        .positionals
+        .split_first()
+        .filter(|(w, _)| *w == "migrate")
+    else {
+        return world.print(format_args!("{}\n\n", usage::DATASTORE.help()));
+    };
+    let Some(args) = read(&usage::DATASTORE_MIGRATE, rest, world)? else {
+        return Ok(());
+    };
+    let (below, rest) = args
+        .positionals
+        .split_first()
+        .expect("the usage asks for one");
+    let usage = match below.as_str() {
+        "lock" => &usage::DATASTORE_LOCK,
+        "unlock" => &usage::DATASTORE_UNLOCK,
+        "export" => &usage::DATASTORE_EXPORT,
+        "import" if persona == Persona::Selvedge => &usage::DATASTORE_IMPORT,
+        "import" => &usage::DATASTORE_IMPORT_CALICO,
+        _ => return world.print(format_args!("{}\n\n", usage::DATASTORE_MIGRATE.help())),
+    };
+    let Some(args) = read(usage, rest, world)? else {
+        return Ok(());
+    };
+    match (below.as_str(), persona) {
+        // Calico moves a cluster to Kubernetes' API only.
+        ("import", Persona::Calicoctl) => {
+            let file = args.get("config").map(Path::new);
+            let config = store::Config::load(file).map_err(Failure::message)?;
+            return Err(Failure::message(format!(
+                "invalid datastore type: {} to import to for datastore migration. Datastore type must be kubernetes",
+                config.datastore.name()
+            )));
+        }
+        ("export", Persona::Calicoctl) => return Err(absent("datastore migrate export")),
+        (_, Persona::Calicoctl | Persona::Selvedge) => (),
+    }
+    let store = opened(&args, world, open)?;
+    checked(&args, allow, &store)?;
+    match below.as_str() {
+        "lock" => migrate::set_ready(&store, false, world),
+        "unlock" => migrate::set_ready(&store, true, world),
+        "export" => migrate::export(&store, world),
+        _ => migrate::import(&args, &store, world),
     }
 }
 

@@ -52,6 +52,10 @@ const HINTS: &[(&str, &str)] = &[
         "it was changed since this version was read: get it again, or leave out metadata.resourceVersion",
     ),
     (
+        "datastore is not locked",
+        "`selvedge datastore migrate lock` locks it; what nodes have in force stays as it is",
+    ),
+    (
         "does not exist",
         "`selvedge get KIND` lists what is there; names are case-sensitive",
     ),

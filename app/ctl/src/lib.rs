@@ -28,6 +28,7 @@ mod get;
 mod grid;
 mod hint;
 mod ipam;
+mod migrate;
 mod names;
 mod node;
 mod patch;

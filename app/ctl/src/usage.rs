@@ -104,6 +104,10 @@ fn describe(long: &str) -> (&'static str, &'static str) {
             "=<kernel-config>",
             "The kernel's configuration, as text, where it is not in one of the usual places.",
         ),
+        "leave-out" => (
+            "",
+            "Import all the same where the datastore cannot hold everything.",
+        ),
         "context" => ("=<context>", "The name of the kubeconfig context to use."),
         "allow-version-mismatch" => ("", "Allow client and cluster versions mismatch."),
         _ => ("", ""),
@@ -496,6 +500,97 @@ Usage:
     options_first: false,
 };
 
+/// `datastore`
+pub const DATASTORE: Usage = Usage {
+    help: Help::Whole(include_str!("text/datastore.txt")),
+    options: &[],
+    fits: |args| !args.positionals.is_empty(),
+    options_first: true,
+};
+
+/// `datastore migrate`
+pub const DATASTORE_MIGRATE: Usage = Usage {
+    help: Help::Made {
+        pattern: "\
+Usage:
+  calicoctl datastore migrate <command> [<args>...]
+
+    export  Write the contents of the datastore to stdout.
+    import  Store what export wrote in another datastore.
+    lock    Lock the datastore for migration.
+    unlock  Unlock the datastore once migration is complete.",
+        purpose: "See 'calicoctl datastore migrate <command> --help' to read about a specific subcommand.",
+    },
+    options: &[],
+    fits: |args| !args.positionals.is_empty(),
+    options_first: true,
+};
+
+/// `datastore migrate lock`
+pub const DATASTORE_LOCK: Usage = Usage {
+    help: Help::Made {
+        pattern: "\
+Usage:
+  calicoctl datastore migrate lock [--config=<CONFIG>] [--allow-version-mismatch]",
+        purpose: "Locks the datastore: pods are neither added nor removed, and nodes keep what is in force.",
+    },
+    options: &[CONFIG, CONTEXT, ALLOW],
+    fits: nothing,
+    options_first: false,
+};
+
+/// `datastore migrate unlock`
+pub const DATASTORE_UNLOCK: Usage = Usage {
+    help: Help::Made {
+        pattern: "\
+Usage:
+  calicoctl datastore migrate unlock [--config=<CONFIG>] [--allow-version-mismatch]",
+        purpose: "Unlocks the datastore.",
+    },
+    options: &[CONFIG, CONTEXT, ALLOW],
+    fits: nothing,
+    options_first: false,
+};
+
+/// `datastore migrate export`
+pub const DATASTORE_EXPORT: Usage = Usage {
+    help: Help::Made {
+        pattern: "\
+Usage:
+  calicoctl datastore migrate export [--config=<CONFIG>] [--allow-version-mismatch]",
+        purpose: "Writes everything in the datastore, which must be locked, to stdout.",
+    },
+    options: &[CONFIG, CONTEXT, ALLOW],
+    fits: nothing,
+    options_first: false,
+};
+
+/// `datastore migrate import`
+pub const DATASTORE_IMPORT: Usage = Usage {
+    help: Help::Made {
+        pattern: "\
+Usage:
+  calicoctl datastore migrate import --filename=<FILENAME> [--leave-out] [--config=<CONFIG>] [--allow-version-mismatch]",
+        purpose: "Stores what `selvedge datastore migrate export` wrote in a datastore that is empty. It stays locked.",
+    },
+    options: &[FILENAME, flag("leave-out", None), CONFIG, CONTEXT, ALLOW],
+    fits: only_a_file,
+    options_first: false,
+};
+
+/// `datastore migrate import`, as calicoctl has it.
+pub const DATASTORE_IMPORT_CALICO: Usage = Usage {
+    help: Help::Made {
+        pattern: "\
+Usage:
+  calicoctl datastore migrate import --filename=<FILENAME> [--config=<CONFIG>] [--allow-version-mismatch]",
+        purpose: "Stores what export wrote in a Kubernetes datastore that is empty.",
+    },
+    options: &[FILENAME, CONFIG, CONTEXT, ALLOW],
+    fits: only_a_file,
+    options_first: false,
+};
+
 /// A command as other texts than its own help need it: completion, man pages.
 #[derive(Clone, Debug)]
 pub struct CommandLine {
@@ -543,4 +638,10 @@ const ALL: &[(&[&str], &Usage)] = &[
     (&["node", "diags"], &NODE_DIAGS),
     (&["node", "checksystem"], &NODE_CHECKSYSTEM),
     (&["version"], &VERSION),
+    (&["datastore"], &DATASTORE),
+    (&["datastore", "migrate"], &DATASTORE_MIGRATE),
+    (&["datastore", "migrate", "lock"], &DATASTORE_LOCK),
+    (&["datastore", "migrate", "unlock"], &DATASTORE_UNLOCK),
+    (&["datastore", "migrate", "export"], &DATASTORE_EXPORT),
+    (&["datastore", "migrate", "import"], &DATASTORE_IMPORT),
 ];

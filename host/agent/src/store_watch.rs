@@ -18,7 +18,7 @@ pub(crate) fn spawn(store: AnyStore, to_loop: ToLoop) -> std::io::Result<()> {
         let mut cursor = None;
         let mut failing = false;
         loop {
-            match step(&store, &mut cursor, &to_loop) {
+            match step(&store, &mut cursor, failing, &to_loop) {
                 Ok(true) => {
                     if std::mem::take(&mut failing) && !to_loop.send(Event::StoreReadable) {
                         return;
@@ -44,7 +44,12 @@ pub(crate) fn spawn(store: AnyStore, to_loop: ToLoop) -> std::io::Result<()> {
 }
 
 /// One listing, or one reading of the log; false when the loop has ended.
-fn step(store: &AnyStore, cursor: &mut Option<u64>, to_loop: &ToLoop) -> StoreResult<bool> {
+fn step(
+    store: &AnyStore,
+    cursor: &mut Option<u64>,
+    failing: bool,
+    to_loop: &ToLoop,
+) -> StoreResult<bool> {
     let Some(from) = *cursor else {
         let listing = block_on(store.list(&KeyPrefix::All))?;
         *cursor = Some(listing.revision);
@@ -53,7 +58,10 @@ fn step(store: &AnyStore, cursor: &mut Option<u64>, to_loop: &ToLoop) -> StoreRe
     let read = block_on(store.changes(from))?;
     if read.changes.is_empty() {
         *cursor = Some(read.revision.max(from));
-        block_on(store.wait(from))?;
+        // That it can be read again is said before the next change, which may be long in coming.
+        if !failing {
+            block_on(store.wait(from))?;
+        }
         return Ok(true);
     }
     *cursor = Some(read.revision);

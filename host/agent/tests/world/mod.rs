@@ -102,8 +102,13 @@ fn agent_process(test: &str) {
     }
 }
 
-fn store_config(path: &str) -> store::Config {
-    let datastore = Datastore::Sqlite { path: path.into() };
+/// The store at a path, or at etcd's endpoints.
+pub fn store_config(place: &str) -> store::Config {
+    if place.starts_with("http") {
+        let variable = |name: &str| (name == "ETCD_ENDPOINTS").then(|| place.to_string());
+        return store::Config::from_variables(variable).expect("endpoints");
+    }
+    let datastore = Datastore::Sqlite { path: place.into() };
     store::Config {
         datastore,
         origin: "the test".to_string(),
@@ -156,19 +161,31 @@ pub struct World {
     test: &'static str,
     /// The store that all nodes share.
     pub store: AnyStore,
+    place: String,
     agents: BTreeMap<String, Child>,
 }
 
 impl World {
     pub fn new(directory: &Path, test: &'static str) -> World {
         let path = directory.join("store.db");
-        let store = store::open(&store_config(path.to_str().expect("text"))).expect("a store");
+        World::on(directory, test, path.to_str().expect("text"))
+    }
+
+    /// A world on the store at a path, or at etcd's endpoints.
+    pub fn on(directory: &Path, test: &'static str, place: &str) -> World {
         World {
             directory: directory.to_path_buf(),
             test,
-            store,
+            store: store::open(&store_config(place)).expect("a store"),
+            place: place.to_string(),
             agents: BTreeMap::new(),
         }
+    }
+
+    /// Agents that are started from now on have their store here.
+    pub fn move_to(&mut self, place: &str) {
+        self.store = store::open(&store_config(place)).expect("a store");
+        self.place = place.to_string();
     }
 
     /// A host on the LAN, by its interface `ens192`.
@@ -201,7 +218,7 @@ impl World {
             .env(AGENT, "1")
             .env("NODENAME", name)
             .env("SELVEDGE_TEST_DIRECTORY", &directory)
-            .env("SELVEDGE_TEST_STORE", self.directory.join("store.db"))
+            .env("SELVEDGE_TEST_STORE", &self.place)
             .env(
                 "SELVEDGE_RECORD",
                 self.directory(&format!("{name}.recording")),

@@ -1,0 +1,320 @@
+//! `datastore migrate`: lock and unlock, and a store's whole content into a file and out of it.
+//!
+//! The file is text: a line of JSON that says what it is, one line for each value with its key, byte for byte as it is stored,
+//! and a last line with their number, so that a file that was cut off is known. calicoctl's own export is another file: what
+//! Kubernetes' API can hold, without uids and times. It is not written here yet.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use resource::kinds::ClusterInformation;
+use resource::{Entry, Key, KeyPrefix, Kind, Object, Store, StoreError};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use store::block_on;
+
+use crate::args::Args;
+use crate::world::{Failure, World};
+
+/// What the first line says; the number changes with the form of the lines.
+const FORMAT: &str = "selvedge datastore export";
+const VERSION: u32 = 1;
+
+/// How many of many are named.
+const NAMED: usize = 10;
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    format: String,
+    version: u32,
+    /// The store's revision at which all this was so.
+    revision: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    key: String,
+    value: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct End {
+    end: usize,
+}
+
+fn cluster() -> Key {
+    Key::cluster(Kind::ClusterInformation, "default")
+}
+
+/// Locks the datastore, or unlocks it: `datastoreReady` of ClusterInformation.
+///
+/// # Errors
+/// There is no ClusterInformation; the store's.
+pub fn set_ready<S: Store + Sync>(
+    store: &S,
+    ready: bool,
+    world: &mut World<'_>,
+) -> Result<(), Failure> {
+    loop {
+        let entry = information(store)?;
+        let mut object: ClusterInformation =
+            Object::from_entry(&entry).map_err(Failure::message)?;
+        if object.spec.datastore_ready == Some(ready) {
+            break;
+        }
+        object.spec.datastore_ready = Some(ready);
+        let text = object.to_stored();
+        match block_on(store.update(&entry.key, &text, entry.revision)) {
+            Ok(_) => break,
+            // A node has written its version meanwhile.
+            Err(StoreError::Conflict(_)) => (),
+            Err(error) => return Err(Failure::message(error)),
+        }
+    }
+    world.print(match ready {
+        true => "Datastore unlocked.\n",
+        false => "Datastore locked.\n",
+    })
+}
+
+fn information<S: Store>(store: &S) -> Result<Entry, Failure> {
+    let key = cluster();
+    match block_on(store.get(&key)).map_err(Failure::message)? {
+        Some(entry) => Ok(entry),
+        None => Err(Failure::message(format!(
+            "{} with error: <nil>",
+            StoreError::NotFound(key)
+        ))),
+    }
+}
+
+fn is_locked(value: &str) -> bool {
+    let document: Value = serde_json::from_str(value).unwrap_or_default();
+    document["spec"]["datastoreReady"] == Value::Bool(false)
+}
+
+/// Writes all that is in the store to stdout.
+///
+/// # Errors
+/// The datastore is not locked; the store's.
+pub fn export<S: Store + Sync>(store: &S, world: &mut World<'_>) -> Result<(), Failure> {
+    // One list, so that everything is of one moment, the lock too.
+    let listing = block_on(store.list(&KeyPrefix::All)).map_err(Failure::message)?;
+    let information = listing.entries.iter().find(|e| e.key == cluster());
+    if !information.is_some_and(|e| is_locked(&e.value)) {
+        return Err(Failure::message(
+            "datastore is not locked. Run the `calicoctl datastore migrate lock` command in order to begin migration",
+        ));
+    }
+    let unknown = block_on(store.unknown_paths()).map_err(Failure::message)?;
+    if !unknown.is_empty() {
+        let _ = writeln!(
+            world.stderr,
+            "not exported, since this version does not know what it is:\n{}",
+            some_of(&unknown)
+        );
+    }
+    let head = Head {
+        format: FORMAT.to_string(),
+        version: VERSION,
+        revision: listing.revision,
+    };
+    print_line(&head, world)?;
+    let count = listing.entries.len();
+    for entry in listing.entries {
+        let line = Line {
+            key: entry.key.path(),
+            value: entry.value,
+        };
+        print_line(&line, world)?;
+    }
+    print_line(&End { end: count }, world)
+}
+
+fn print_line<T: Serialize>(line: &T, world: &mut World<'_>) -> Result<(), Failure> {
+    let text = serde_json::to_string(line).expect("texts and numbers are JSON");
+    world.print(format_args!("{text}\n"))
+}
+
+/// One a line, and how many there are beyond those.
+fn some_of(lines: &[String]) -> String {
+    let mut text: Vec<String> = lines.iter().take(NAMED).map(|l| format!("  {l}")).collect();
+    if lines.len() > NAMED {
+        text.push(format!("  and {} more", lines.len() - NAMED));
+    }
+    text.join("\n")
+}
+
+/// Reads the file that [`export`] wrote into a store that is empty. One that was interrupted may be repeated.
+///
+/// # Errors
+/// What is wrong with the file, before anything is written; what the store has already; what it cannot hold; the store's.
+pub fn import<S: Store + Sync>(
+    args: &Args,
+    store: &S,
+    world: &mut World<'_>,
+) -> Result<(), Failure> {
+    let file = args.get("filename").unwrap_or_default();
+    let mut text = String::new();
+    match file {
+        "-" => {
+            world
+                .stdin
+                .read_to_string(&mut text)
+                .map_err(|e| Failure::message(format!("stdin: {e}")))?;
+        }
+        _ => {
+            text = fs::read_to_string(file)
+                .map_err(|e| Failure::message(format!("open {file}: {e}")))?;
+        }
+    }
+    let mut entries = read(&text).map_err(|why| Failure::Message {
+        text: format!("Imported file: {file} is improperly formatted: {why}"),
+        hint: Some("make it anew with `selvedge datastore migrate export`".to_string()),
+    })?;
+    let refused: Vec<String> = entries
+        .iter()
+        .filter_map(|e| Some(format!("{}: {}", e.key, store.cannot_hold(e)?)))
+        .collect();
+    if !refused.is_empty() {
+        let text = format!("the datastore cannot hold:\n{}", some_of(&refused));
+        if !args.has("leave-out") {
+            return Err(Failure::Message {
+                text: format!("{text}\nnothing was written"),
+                hint: Some("--leave-out imports the rest".to_string()),
+            });
+        }
+        let _ = writeln!(world.stderr, "{text}");
+        entries.retain(|e| store.cannot_hold(e).is_none());
+    }
+    let there = already_there(store, &entries)?;
+    // The lock first: whoever looks at a store that is half full must see it.
+    entries.sort_by_key(|e| e.key != cluster());
+    let is_ipam = |entry: &Entry| !matches!(entry.key, Key::Resource { .. });
+    let (ipam, resources): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(is_ipam);
+    write_all(store, &resources, &there)?;
+    world.print(format_args!(
+        "Successfully applied {} resource(s)\nImporting IPAM resources\n",
+        resources.len()
+    ))?;
+    write_all(store, &ipam, &there)?;
+    world.print(format_args!(
+        "Successfully applied {} IPAM resource(s)\nDatastore information successfully imported. Please refer to the datastore migration documentation for next steps.\n",
+        ipam.len()
+    ))
+}
+
+/// The values of a file, and that it is whole.
+fn read(text: &str) -> Result<Vec<Entry>, String> {
+    let mut lines = text.lines().enumerate();
+    let (_, first) = lines.next().ok_or("it is empty")?;
+    if first.starts_with("apiVersion:") {
+        return Err("it is calicoctl's export, which is for Kubernetes' API".to_string());
+    }
+    let head: Head =
+        serde_json::from_str(first).map_err(|_| "its first line does not say what it is")?;
+    if head.format != FORMAT || head.version != VERSION {
+        return Err(format!(
+            "it is {:?} of version {}, and this version reads {FORMAT:?} of version {VERSION}",
+            head.format, head.version
+        ));
+    }
+    let mut entries: Vec<Entry> = Vec::new();
+    for (number, line) in lines.by_ref() {
+        if let Ok(End { end }) = serde_json::from_str(line) {
+            if end != entries.len() {
+                return Err(format!(
+                    "it says that it has {end} values, and has {}",
+                    entries.len()
+                ));
+            }
+            if let Some((number, _)) = lines.next() {
+                return Err(format!("line {}: there is more after its end", number + 1));
+            }
+            return whole(entries);
+        }
+        let line: Line =
+            serde_json::from_str(line).map_err(|e| format!("line {}: {e}", number + 1))?;
+        let key = Key::from_path(&line.key).ok_or_else(|| {
+            format!(
+                "line {}: this version does not know what {} is",
+                number + 1,
+                line.key
+            )
+        })?;
+        entries.push(Entry {
+            key,
+            value: line.value,
+            revision: 0,
+        });
+    }
+    Err("its end is missing: it was cut off".to_string())
+}
+
+fn whole(entries: Vec<Entry>) -> Result<Vec<Entry>, String> {
+    let paths: BTreeMap<String, ()> = entries.iter().map(|e| (e.key.path(), ())).collect();
+    if paths.len() != entries.len() {
+        return Err("it has a key twice".to_string());
+    }
+    match entries.iter().find(|e| e.key == cluster()) {
+        Some(entry) if is_locked(&entry.value) => Ok(entries),
+        Some(_) | None => Err("it is not of a datastore that was locked".to_string()),
+    }
+}
+
+/// What the store has of it; anything else is a reason to refuse.
+fn already_there<S: Store>(
+    store: &S,
+    wanted: &[Entry],
+) -> Result<BTreeMap<String, Entry>, Failure> {
+    let listing = block_on(store.list(&KeyPrefix::All)).map_err(Failure::message)?;
+    let wanted: BTreeMap<String, &str> = wanted
+        .iter()
+        .map(|e| (e.key.path(), e.value.as_str()))
+        .collect();
+    // The first command on an empty store makes it, and so it is no sign of life.
+    let foreign: Vec<String> = listing
+        .entries
+        .iter()
+        .filter(|e| e.key != cluster() && wanted.get(&e.key.path()) != Some(&e.value.as_str()))
+        .map(|e| e.key.to_string())
+        .collect();
+    if !foreign.is_empty() {
+        return Err(Failure::Message {
+            text: format!(
+                "the datastore to import to is not empty. It has, and the file has not, or has otherwise:\n{}\nnothing was written",
+                some_of(&foreign)
+            ),
+            hint: Some("name another datastore, or delete these first".to_string()),
+        });
+    }
+    Ok(listing
+        .entries
+        .into_iter()
+        .map(|e| (e.key.path(), e))
+        .collect())
+}
+
+fn write_all<S: Store>(
+    store: &S,
+    entries: &[Entry],
+    there: &BTreeMap<String, Entry>,
+) -> Result<(), Failure> {
+    for (done, entry) in entries.iter().enumerate() {
+        let written = match there.get(&entry.key.path()) {
+            Some(old) if old.value == entry.value => continue,
+            Some(old) => block_on(store.update(&entry.key, &entry.value, old.revision)),
+            None => block_on(store.create(&entry.key, &entry.value)),
+        };
+        written.map_err(|error| Failure::Message {
+            text: format!("{error} (after {done} of {} were written)", entries.len()),
+            hint: Some(
+                "the same command goes on where this one stopped; the datastore is locked until then"
+                    .to_string(),
+            ),
+        })?;
+    }
+    Ok(())
+}

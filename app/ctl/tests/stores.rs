@@ -1,0 +1,401 @@
+//! The commands on real datastores: what Calico wrote to etcd is read, what is written has the same bytes, and a whole store
+//! is moved from SQLite to etcd and back.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use ctl::{OpenError, Persona, World, run_with};
+use ipam::{Family, Ipam, Owner, PoolChoice, Request, Use};
+use resource::{Key, KeyPrefix, Store};
+use store::testing::{Etcd, skipped};
+use store::{AnyStore, SqliteStore, block_on};
+
+/// Gives a pod on a node an address.
+fn assign(store: &AnyStore, node: &str, handle: &str) -> String {
+    let owner = Owner {
+        handle: Some(handle.to_string()),
+        ..Owner::default()
+    };
+    let request = Request {
+        count: 1,
+        family: Family::V4,
+        owner: &owner,
+        host: node,
+        pools: PoolChoice::Automatic {
+            namespace_labels: None,
+        },
+        intended: Use::Workload,
+        max_blocks: None,
+        reserved: &[],
+    };
+    let given =
+        block_on(Ipam::new(store).auto_assign(&request, 1_795_386_348_000_222_492)).unwrap();
+    given.addresses[0].address.to_string()
+}
+
+/// One command on a store: stdout, stderr, exit code.
+fn run(store: &AnyStore, persona: Persona, line: &str, stdin: &str) -> (String, String, i32) {
+    let words: Vec<String> = line.split(' ').map(str::to_string).collect();
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let random = |buffer: &mut [u8]| {
+        buffer.fill(7);
+        Ok(())
+    };
+    let mut world = World {
+        stdin: &mut stdin.as_bytes(),
+        stdout: &mut stdout,
+        stderr: &mut stderr,
+        now: "2026-11-22T22:23:05Z".parse().unwrap(),
+        random: &random,
+        pause: &|_| (),
+        root: PathBuf::from("/nowhere"),
+    };
+    let code = run_with(&words, persona, &mut world, |_| {
+        Ok::<_, OpenError>(store.clone())
+    });
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(stdout), text(stderr), code)
+}
+
+fn ok(store: &AnyStore, line: &str, stdin: &str) -> String {
+    let (stdout, stderr, code) = run(store, Persona::Selvedge, line, stdin);
+    assert_eq!(code, 0, "{line}: {stdout}{stderr}");
+    stdout
+}
+
+/// The bytes of an etcd, as etcdctl gives them.
+fn bytes(etcd: &Etcd) -> BTreeMap<String, String> {
+    let text = etcd.ctl(&["get", "/calico/", "--prefix"]);
+    let mut lines = text.lines();
+    let mut all = BTreeMap::new();
+    while let (Some(key), Some(value)) = (lines.next(), lines.next()) {
+        all.insert(key.to_string(), value.to_string());
+    }
+    all
+}
+
+fn put(etcd: &Etcd, key: &str, value: &str) {
+    let mut child = Command::new("etcdctl")
+        .env("ETCDCTL_API", "3")
+        .args(["--endpoints", &etcd.endpoint(0), "put", key])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(value.as_bytes())
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+/// Without what is random or counts.
+fn masked(value: &str) -> String {
+    let mut value: serde_json::Value = serde_json::from_str(value).unwrap();
+    if let Some(metadata) = value.get_mut("metadata") {
+        metadata["uid"] = "*".into();
+        metadata["creationTimestamp"] = "*".into();
+    }
+    value.to_string()
+}
+
+/// The values that Calico itself has left in an etcd, key and value a line each.
+fn captured() -> Vec<(&'static str, &'static str)> {
+    let text = include_str!("golden/etcd-dump.txt");
+    let lines: Vec<&str> = text.lines().collect();
+    lines
+        .chunks_exact(2)
+        .map(|pair| (pair[0], pair[1]))
+        .collect()
+}
+
+#[test]
+fn what_calico_wrote_is_read_and_what_we_write_is_the_same() {
+    if skipped() {
+        return;
+    }
+    let etcd = Etcd::start();
+    for (key, value) in captured() {
+        put(&etcd, key, value);
+    }
+    let before = bytes(&etcd);
+    assert_eq!(before.len(), captured().len());
+    let store = AnyStore::Etcd(etcd.store());
+
+    let pools = ok(&store, "get ippool -o wide", "");
+    assert!(
+        pools.contains("my-pool   10.244.0.0/16   true   CrossSubnet"),
+        "{pools}"
+    );
+    let nodes = ok(&store, "get nodes -o wide", "");
+    assert!(
+        nodes.contains("node-4   (64512)   10.0.1.4/24   fd00:1::4/64"),
+        "{nodes}"
+    );
+    let endpoints = ok(&store, "get wep -n prod", "");
+    assert!(
+        endpoints.contains("my-pod-a   node-1   10.244.0.7/32   cali0ef24ba"),
+        "{endpoints}"
+    );
+    let shown = ok(&store, "ipam show --show-configuration", "");
+    assert!(
+        shown.contains("AutoAllocateBlocks") && shown.contains("true"),
+        "{shown}"
+    );
+    assert_eq!(bytes(&etcd), before, "reading writes nothing");
+
+    // IPAM goes on with Calico's pool, configuration and nodes, and takes the block that Calico would.
+    assert_eq!(assign(&store, "node-1", "net.c1"), "10.244.84.128");
+    assert!(bytes(&etcd).contains_key("/calico/ipam/v2/assignment/ipv4/block/10.244.84.128-26"));
+
+    // Each object, shown and applied to another etcd, is there with the same key and the same bytes but for uid and time.
+    let other = Etcd::start();
+    let second = AnyStore::Etcd(other.store());
+    let mut compared = 0;
+    for (key, value) in captured() {
+        let Some(Key::Resource {
+            kind,
+            namespace,
+            name,
+        }) = Key::from_path(key)
+        else {
+            continue;
+        };
+        if kind == resource::Kind::ClusterInformation {
+            continue;
+        }
+        let flag = namespace.map(|n| format!(" -n {n}")).unwrap_or_default();
+        let kind = kind.as_str().to_lowercase();
+        let text = ok(
+            &store,
+            &format!("get {kind} {name} -o yaml --export{flag}"),
+            "",
+        );
+        ok(&second, &format!("apply -f -{flag}"), &text);
+        let written = bytes(&other);
+        let written = written
+            .get(key)
+            .unwrap_or_else(|| panic!("{key} is not there"));
+        assert_eq!(masked(written), masked(value), "{key}");
+        let order = |text: &str| text.split("\"spec\"").nth(1).map(str::to_string);
+        assert_eq!(order(written), order(value), "{key}");
+        compared += 1;
+    }
+    assert!(compared >= 12, "{compared}");
+}
+
+fn fill(store: &AnyStore) {
+    ok(
+        store,
+        "apply -f -",
+        "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: p, annotations: {a: 'é \"\\n'}}\nspec: {cidr: 10.244.0.0/16}\n---\n\
+         apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: n1, labels: {a: b}}\nspec: {bgp: {ipv4Address: 10.0.0.1/24}}\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: ns}\nspec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}\n",
+    );
+    for i in 0..3 {
+        assign(store, "n1", &format!("net.c{i}"));
+    }
+}
+
+fn content(store: &AnyStore) -> BTreeMap<String, String> {
+    let listing = block_on(store.list(&KeyPrefix::All)).unwrap();
+    listing
+        .entries
+        .into_iter()
+        .map(|e| (e.key.path(), e.value))
+        .collect()
+}
+
+#[test]
+fn a_store_is_moved_from_sqlite_to_etcd_and_back() {
+    if skipped() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let open =
+        |name: &str| AnyStore::Sqlite(SqliteStore::open(directory.path().join(name)).unwrap());
+    let first = open("first.db");
+    fill(&first);
+    ok(&first, "datastore migrate lock", "");
+    let file = ok(&first, "datastore migrate export", "");
+    let there = content(&first);
+    assert!(there.len() >= 8, "{there:?}");
+
+    let etcd = Etcd::start();
+    let second = AnyStore::Etcd(etcd.store());
+    let said = ok(&second, "datastore migrate import -f -", &file);
+    assert!(
+        said.contains("Successfully applied 4 resource(s)"),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("Please refer to the datastore migration documentation for next steps.\n")
+    );
+    assert_eq!(content(&second), there);
+    let of_etcd = bytes(&etcd);
+    for (key, value) in there.iter().filter(|(key, _)| key.starts_with("/calico/")) {
+        assert_eq!(of_etcd.get(key), Some(value));
+    }
+    // Again is no harm, and goes on where an interrupted one stopped.
+    etcd.ctl(&["del", "/calico/ipam/", "--prefix"]);
+    ok(&second, "datastore migrate import -f -", &file);
+    assert_eq!(content(&second), there);
+
+    let back = ok(&second, "datastore migrate export", "");
+    let third = open("third.db");
+    let path = directory.path().join("export");
+    std::fs::write(&path, &back).unwrap();
+    ok(
+        &third,
+        &format!("datastore migrate import -f {}", path.display()),
+        "",
+    );
+    assert_eq!(content(&third), there);
+    let again = ok(&third, "datastore migrate export", "");
+    let body = |text: &str| text.split_once('\n').unwrap().1.to_string();
+    assert_eq!(body(&again), body(&file));
+
+    ok(&second, "datastore migrate unlock", "");
+    let (_, refused, code) = run(&second, Persona::Selvedge, "datastore migrate export", "");
+    assert!(
+        code == 1 && refused.contains("datastore is not locked"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn an_import_is_refused_before_anything_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let open =
+        |name: &str| AnyStore::Sqlite(SqliteStore::open(directory.path().join(name)).unwrap());
+    let source = open("source.db");
+    fill(&source);
+    ok(&source, "datastore migrate lock", "");
+    let file = ok(&source, "datastore migrate export", "");
+    let refused = |store: &AnyStore, file: &str, why: &str| {
+        let before = content(store);
+        let line = "datastore migrate import -f -";
+        let (stdout, stderr, code) = run(store, Persona::Selvedge, line, file);
+        assert!(
+            code == 1 && stdout.is_empty() && stderr.contains(why),
+            "{why}: {stdout}{stderr}"
+        );
+        assert_eq!(content(store), before, "{why}");
+    };
+    let empty = open("empty.db");
+    let lines: Vec<&str> = file.lines().collect();
+    let without = |i: usize| {
+        let mut lines = lines.clone();
+        lines.remove(i);
+        lines.join("\n")
+    };
+    refused(&empty, "", "it is empty");
+    refused(
+        &empty,
+        &without(0),
+        "its first line does not say what it is",
+    );
+    refused(&empty, &without(2), "values, and has");
+    refused(&empty, &without(lines.len() - 1), "it was cut off");
+    refused(&empty, &file[..file.len() / 2], "line ");
+    refused(&empty, &format!("{file}{{}}\n"), "more after its end");
+    refused(
+        &empty,
+        &file.replace("\"version\":1", "\"version\":2"),
+        "version 2",
+    );
+    refused(
+        &empty,
+        &file.replace("/ippools/", "/puddles/"),
+        "does not know what",
+    );
+    refused(
+        &empty,
+        &file.replace(
+            "\\\"datastoreReady\\\":false",
+            "\\\"datastoreReady\\\":true",
+        ),
+        "locked",
+    );
+    refused(
+        &empty,
+        "apiVersion: projectcalico.org/v3\n",
+        "it is calicoctl's export",
+    );
+
+    let full = open("full.db");
+    ok(
+        &full,
+        "apply -f -",
+        "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: other}\nspec: {cidr: 10.1.0.0/16}\n",
+    );
+    refused(
+        &full,
+        &file,
+        "is not empty. It has, and the file has not, or has otherwise:\n  IPPool(other)",
+    );
+    let line = "datastore migrate import -f /no/such/file";
+    let (_, stderr, code) = run(&empty, Persona::Selvedge, line, "");
+    assert!(
+        code == 1 && stderr.contains("open /no/such/file: No such file"),
+        "{stderr}"
+    );
+    // The control: unharmed, it is imported; the ClusterInformation of the first command here is no hindrance.
+    ok(&full, "delete ippool other", "");
+    ok(&full, "datastore migrate import -f -", &file);
+    assert_eq!(content(&full), content(&source));
+}
+
+#[test]
+fn what_a_store_cannot_hold_is_listed_first() {
+    if skipped() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let source = AnyStore::Sqlite(SqliteStore::open(directory.path().join("s.db")).unwrap());
+    fill(&source);
+    let large = Key::Handle("large".to_string());
+    block_on(source.create(&large, &format!("\"{}\"", "x".repeat(2 << 20)))).unwrap();
+    ok(&source, "datastore migrate lock", "");
+    let file = ok(&source, "datastore migrate export", "");
+    let etcd = Etcd::start();
+    let target = AnyStore::Etcd(etcd.store());
+    let line = "datastore migrate import -f -";
+    let (stdout, stderr, code) = run(&target, Persona::Selvedge, line, &file);
+    assert!(code == 1 && stdout.is_empty(), "{stdout}");
+    for part in [
+        "cannot hold:\n  /calico/ipam/v2/handle/large: its 2097154 octets",
+        "nothing was written",
+        "hint: --leave-out",
+    ] {
+        assert!(stderr.contains(part), "{stderr}");
+    }
+    assert!(content(&target).is_empty());
+    ok(&target, "datastore migrate import -f - --leave-out", &file);
+    let mut expected = content(&source);
+    expected.remove(&large.path());
+    assert_eq!(content(&target), expected);
+}
+
+/// A store has keys that this version does not know; the export names them.
+#[test]
+fn what_is_not_known_is_named() {
+    if skipped() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let store = AnyStore::Etcd(etcd.store());
+    fill(&store);
+    etcd.ctl(&["put", "/calico/felix/v2/no-region/host/n1/status", "{}"]);
+    ok(&store, "datastore migrate lock", "");
+    let (_, stderr, code) = run(&store, Persona::Selvedge, "datastore migrate export", "");
+    assert_eq!(code, 0);
+    assert_eq!(
+        stderr,
+        "not exported, since this version does not know what it is:\n  /calico/felix/v2/no-region/host/n1/status\n"
+    );
+}

@@ -1,0 +1,82 @@
+//! The command, address management and watches on SQLite and on a real etcd, measured beside etcdctl in the same run.
+//!
+//! `storebench PROGRAM` measures the `selvedge` at that path. RUNS (5) says how often; each figure is the median with the
+//! lowest and highest. `docs/howto/bench.md` says how to read it.
+
+mod command;
+mod report;
+mod works;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use report::Report;
+use store::testing::{self, Etcd};
+use tempfile::TempDir;
+
+/// A datastore that is measured.
+pub enum Site {
+    /// A file in a directory of its own.
+    Sqlite(TempDir),
+    /// One member on loopback, which flushes as it does in production.
+    Etcd(Box<Etcd>),
+}
+
+impl Site {
+    fn name(&self) -> &'static str {
+        match self {
+            Site::Sqlite(_) => "sqlite",
+            Site::Etcd(_) => "etcd",
+        }
+    }
+
+    /// What a program's environment says of it.
+    fn variable(&self) -> (&'static str, String) {
+        match self {
+            Site::Sqlite(directory) => {
+                let path = directory.path().join("selvedge.db");
+                ("SELVEDGE_SQLITE_PATH", path.display().to_string())
+            }
+            Site::Etcd(etcd) => ("ETCD_ENDPOINTS", etcd.endpoints()),
+        }
+    }
+
+    /// A store of its own connection.
+    fn open(&self) -> Result<store::AnyStore> {
+        let (name, value) = self.variable();
+        let config = store::Config::from_variables(|n| (n == name).then(|| value.clone()))?;
+        Ok(store::open(&config)?)
+    }
+}
+
+fn main() -> Result<()> {
+    let mut words = std::env::args_os().skip(1);
+    let (Some(program), None) = (words.next().map(PathBuf::from), words.next()) else {
+        bail!("say which program is measured: storebench target/release/selvedge");
+    };
+    if !program.is_file() {
+        bail!("{} is not there: build it first", program.display());
+    }
+    let runs = match std::env::var("RUNS") {
+        Ok(text) => text.parse().context("RUNS is a number")?,
+        Err(_) => 5,
+    };
+    let mut report = Report::new();
+    let mut sites = vec![Site::Sqlite(tempfile::tempdir()?)];
+    match testing::missing() {
+        Some(reason) => println!("skipped: etcd: {reason}"),
+        None => sites.push(Site::Etcd(Box::new(Etcd::start_on_disk()))),
+    }
+    for site in &sites {
+        command::seed(site, &program)?;
+    }
+    for _ in 0..runs {
+        for site in &sites {
+            command::measure(site, &program, &mut report)?;
+            works::assigns(site, &mut report)?;
+            works::fan_out(site, &mut report)?;
+        }
+    }
+    report.print();
+    Ok(())
+}
