@@ -55,16 +55,21 @@ fn with_resource_commands(mut command: Command) -> Command {
                 .arg(Arg::new("KIND").value_parser(PossibleValuesParser::new(kinds)))
                 .arg(Arg::new("NAME").num_args(0..));
         }
-        command = match line.words[..] {
-            [group, _] if command.find_subcommand(group).is_some() => {
-                command.mut_subcommand(group, |group| group.subcommand(below))
-            }
-            // Ours is there already, and has more below it.
-            [word] if command.find_subcommand(word).is_some() => command,
-            _ => command.subcommand(below),
-        };
+        let (_, groups) = line.words.split_last().expect("a command has a word");
+        command = add(command, groups, below);
     }
     command
+}
+
+/// Adds a command below these groups, unless it is there already: ours have more below them.
+fn add(command: Command, groups: &[&'static str], below: Command) -> Command {
+    match groups {
+        [] if command.find_subcommand(below.get_name()).is_some() => command,
+        [] => command.subcommand(below),
+        [group, groups @ ..] => {
+            command.mut_subcommand(*group, |command| add(command, groups, below))
+        }
+    }
 }
 
 fn completion(command: &Command, folder: &Path) -> Result<()> {
