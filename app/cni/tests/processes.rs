@@ -276,7 +276,7 @@ fn check_end(dir: &Path) -> Result<usize, String> {
                 let handle: Handle = serde_json::from_str(&entry.value).unwrap();
                 return Err(format!("handle {id} is left: {handle:?}"));
             }
-            Key::Resource { .. } | Key::IpamConfig => {}
+            _ => {}
         }
     }
     for b in &blocks {

@@ -149,7 +149,7 @@ impl Resources {
                 };
                 self.affinities.insert((host.clone(), *cidr), affinity);
             }
-            Key::Handle(_) | Key::IpamConfig => {}
+            Key::VirtualAffinity { .. } | Key::Handle(_) | Key::IpamConfig | Key::Lease(_) => {}
         }
         Ok(())
     }
@@ -178,7 +178,7 @@ impl Resources {
             Key::BlockAffinity { host, cidr } => {
                 self.affinities.remove(&(host.clone(), *cidr));
             }
-            Key::Handle(_) | Key::IpamConfig => {}
+            Key::VirtualAffinity { .. } | Key::Handle(_) | Key::IpamConfig | Key::Lease(_) => {}
         }
     }
 
@@ -223,7 +223,7 @@ fn part_of(key: &Key) -> Option<Part> {
             Kind::Service | Kind::EndpointSlice => Part::Services,
         }),
         Key::Block(_) | Key::BlockAffinity { .. } => Some(Part::Cluster),
-        Key::Handle(_) | Key::IpamConfig => None,
+        Key::VirtualAffinity { .. } | Key::Handle(_) | Key::IpamConfig | Key::Lease(_) => None,
     }
 }
 
