@@ -77,6 +77,7 @@ pub fn assign(
             intended: Use::Workload,
             max_blocks: None,
             reserved: &[],
+            windows: false,
         };
         match one(&ipam, &request, now) {
             Ok(assigned) => given.push(assigned),

@@ -1,15 +1,20 @@
 //! What a command touches besides the store.
 
+use std::cell::Cell;
 use std::fmt::{self, Display};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::command::Persona;
 
 /// Fills a buffer with random bytes.
 pub type Random<'a> = &'a dyn Fn(&mut [u8]) -> io::Result<()>;
 
 /// Streams, clock, random source and file tree of one command; tests give their own.
 pub struct World<'a> {
+    /// As whom the program speaks.
+    pub persona: Persona,
     /// Read where `-f -` is given.
     pub stdin: &'a mut dyn Read,
     /// Results.
@@ -24,6 +29,10 @@ pub struct World<'a> {
     pub pause: &'a dyn Fn(Duration),
     /// What absolute paths of the system (`/proc`, `/var/run/calico`, `/etc/calico`) are below; `/` in production.
     pub root: PathBuf,
+    /// The environment; `None` for what is not set there.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether the datastore is etcd: whoever opens it says so, for calicoctl looks elsewhere then.
+    pub etcd: &'a Cell<bool>,
 }
 
 impl World<'_> {

@@ -185,6 +185,8 @@ struct Session {
     races: Arc<AtomicUsize>,
     root: PathBuf,
     writes: Cell<u8>,
+    /// Sessions of calicoctl were captured on etcd.
+    etcd: Cell<bool>,
 }
 
 impl Session {
@@ -194,6 +196,7 @@ impl Session {
             races: Arc::default(),
             root: root.to_path_buf(),
             writes: Cell::new(0),
+            etcd: Cell::new(true),
         }
     }
 
@@ -205,6 +208,7 @@ impl Session {
             Ok(())
         };
         let mut world = World {
+            persona,
             stdin: &mut stdin.as_bytes(),
             stdout: &mut stdout,
             stderr: &mut stderr,
@@ -212,8 +216,10 @@ impl Session {
             random: &random,
             pause: &|_| (),
             root: self.root.clone(),
+            environment: &|_| None,
+            etcd: &self.etcd,
         };
-        let code = run_with(words, persona, &mut world, |file| match file {
+        let code = run_with(words, &mut world, |file| match file {
             Some(file) if !file.exists() => Err(OpenError::NoConfig(format!(
                 "Error reading config file: {}",
                 file.display()

@@ -16,6 +16,8 @@ pub enum Use {
     Workload,
     /// A node's own tunnel device.
     Tunnel,
+    /// A service's address, which no node has.
+    LoadBalancer,
 }
 
 impl Use {
@@ -24,6 +26,7 @@ impl Use {
         match self {
             Use::Workload => "Workload",
             Use::Tunnel => "Tunnel",
+            Use::LoadBalancer => "LoadBalancer",
         }
     }
 }
@@ -95,7 +98,9 @@ fn pool_of(object: &IpPool) -> Result<Pool, Refusal> {
 }
 
 pub(crate) fn allows(spec: &IpPoolSpec, intended: Use) -> bool {
-    spec.allowed_uses.is_empty() || spec.allowed_uses.iter().any(|u| u == intended.as_str())
+    // Pools of before there were uses are for workloads and tunnels.
+    let unsaid = spec.allowed_uses.is_empty() && intended != Use::LoadBalancer;
+    unsaid || spec.allowed_uses.iter().any(|u| u == intended.as_str())
 }
 
 fn matches(
@@ -143,12 +148,11 @@ impl<S: Store> Ipam<'_, S> {
         Ok(pools)
     }
 
-    /// The labels of a node.
-    pub(crate) async fn node_labels(&self, host: &str) -> IpamResult<BTreeMap<String, String>> {
+    /// A node.
+    pub(crate) async fn node(&self, host: &str) -> IpamResult<Node> {
         let entry = self.store.get(&Key::cluster(Kind::Node, host)).await?;
         let entry = entry.ok_or_else(|| Refusal::NodeUnknown(host.to_string()))?;
-        let node: Node = Object::from_entry(&entry)?;
-        Ok(node.metadata.labels)
+        Ok(Object::from_entry(&entry)?)
     }
 
     /// The pools that a request may take from.
@@ -159,7 +163,11 @@ impl<S: Store> Ipam<'_, S> {
         choice: PoolChoice<'_>,
         intended: Use,
     ) -> IpamResult<Pools> {
-        let labels = self.node_labels(host).await?;
+        // No node has a service's address; its pools select all nodes.
+        let labels = match intended {
+            Use::Workload | Use::Tunnel => self.node(host).await?.metadata.labels,
+            Use::LoadBalancer => BTreeMap::new(),
+        };
         let all = self.all_pools(family).await?;
         let none = if all.is_empty() {
             Refusal::NoPool
@@ -170,7 +178,13 @@ impl<S: Store> Ipam<'_, S> {
             .into_iter()
             .filter(|(object, _)| !object.spec.disabled)
             .collect();
-        let (mut chosen, mut unselected) = (Vec::new(), Vec::new());
+        let mut unselected = Vec::new();
+        for (object, pool) in &enabled {
+            if !selects_node(object, &labels)? {
+                unselected.push(pool.clone());
+            }
+        }
+        let mut chosen = Vec::new();
         match choice {
             PoolChoice::Requested(wanted) if !wanted.is_empty() => {
                 for name in wanted {
@@ -194,9 +208,8 @@ impl<S: Store> Ipam<'_, S> {
                 };
                 for (object, pool) in enabled {
                     let manual = object.spec.assignment_mode.as_deref() == Some("Manual");
-                    if !selects_node(&object, &labels)? {
-                        unselected.push(pool);
-                    } else if !manual && selects_namespace(&object, namespace_labels)? {
+                    let selects = !manual && !unselected.contains(&pool);
+                    if selects && selects_namespace(&object, namespace_labels)? {
                         chosen.push((object, pool));
                     }
                 }

@@ -177,6 +177,7 @@ fn start(job: Job, store: Stepped, given: Given) -> Process {
                     intended: Use::Workload,
                     max_blocks: None,
                     reserved: &[],
+                    windows: false,
                 };
                 match ipam.auto_assign(&request, NOW + later).await {
                     Ok(assignment) => {

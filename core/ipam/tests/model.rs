@@ -90,6 +90,7 @@ fn run(calls: &[Call]) {
                     intended: Use::Workload,
                     max_blocks: None,
                     reserved: &[],
+                    windows: false,
                 };
                 let given = now(ipam.auto_assign(&request, time)).unwrap();
                 assert_eq!(

@@ -69,6 +69,7 @@ fn request<'a>(owner: &'a Owner, host: &'a str) -> Request<'a> {
         intended: Use::Workload,
         max_blocks: None,
         reserved: &[],
+        windows: false,
     }
 }
 
