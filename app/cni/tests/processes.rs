@@ -143,7 +143,6 @@ fn work(number: usize, dir: &Path, goal: usize, blind: bool) -> Result<(), Strin
             },
             intended: Use::Workload,
             max_blocks: None,
-            reserved: &[],
             windows: false,
         };
         let assignment = match block_on(ipam.auto_assign(&request, now())) {

@@ -118,7 +118,7 @@ fn targets(args: &Args, world: &mut World<'_>) -> Result<Vec<Target>, Failure> {
     if let Some(filename) = args.get("filename") {
         return target::load_targets(args, filename, world);
     }
-    let kind = named_kind(&args.positionals[0])
+    let kind = named_kind(&args.positionals[0], world.persona)
         .map_err(|error| error.prefixed("failed to get resources: "))?;
     let names = &args.positionals[1..];
     Ok(if names.is_empty() {

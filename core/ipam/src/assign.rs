@@ -33,8 +33,6 @@ pub struct Request<'a> {
     pub intended: Use,
     /// A lower limit on the node's blocks than the configuration's.
     pub max_blocks: Option<u32>,
-    /// Addresses that nobody is to get by chance (IPReservation).
-    pub reserved: &'a [IpNet],
     /// Whether the node is Windows, which keeps four addresses of each new block for itself.
     pub windows: bool,
 }
@@ -109,6 +107,7 @@ impl<S: Store> Ipam<'_, S> {
             )
             .await?;
         let config = self.config().await?;
+        let reserved = self.reservations().await?;
         let claimant = request.claimant();
         let affinities = self.affinities(claimant).await?;
         let mut run = Run {
@@ -120,6 +119,7 @@ impl<S: Store> Ipam<'_, S> {
                 windows: request.windows,
             },
             pools: &pools.usable,
+            reserved: &reserved,
             strict: config.strict_affinity,
             given: Vec::new(),
         };
@@ -231,6 +231,8 @@ struct Run<'a, S> {
     claimant: Claimant<'a>,
     born: Born,
     pools: &'a [Pool],
+    /// What nobody gets by chance.
+    reserved: &'a [IpNet],
     strict: bool,
     given: Vec<Assigned>,
 }
@@ -272,7 +274,7 @@ impl<S: Store> Run<'_, S> {
         let cidr = stored.value.cidr;
         let mut value = stored.value;
         let owner = self.request.owner;
-        let taken = block::assign_next(&mut value, self.missing(), owner, self.request.reserved);
+        let taken = block::assign_next(&mut value, self.missing(), owner, self.reserved);
         if taken.is_empty() {
             return Ok(true);
         }
@@ -335,7 +337,7 @@ impl<S: Store> Run<'_, S> {
     /// empty.
     async fn unclaimed_block(&self) -> IpamResult<Option<IpNet>> {
         let blocks = self.ipam.blocks().await?;
-        let reserved = self.request.reserved;
+        let reserved = self.reserved;
         let walks: Vec<Walk> = self.pools.iter().map(|pool| self.walk(pool)).collect();
         for walk in &walks {
             for cidr in walk.clone().take(WALK_LIMIT) {

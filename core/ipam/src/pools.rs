@@ -1,9 +1,10 @@
 //! Which pools a request may use.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
-use resource::kinds::{IpPool, IpPoolSpec, Node};
+use resource::kinds::{IpPool, IpPoolSpec, IpReservation, Node};
 use resource::{Key, KeyPrefix, Kind, Object, Selector, Store};
 
 use crate::refusal::IpamResult;
@@ -146,6 +147,27 @@ impl<S: Store> Ipam<'_, S> {
             }
         }
         Ok(pools)
+    }
+
+    /// What the IPReservations cover.
+    pub(crate) async fn reservations(&self) -> IpamResult<Vec<IpNet>> {
+        let listing = self
+            .store
+            .list(&KeyPrefix::Kind(Kind::IpReservation))
+            .await?;
+        let mut reserved = Vec::new();
+        for entry in &listing.entries {
+            let object: IpReservation = Object::from_entry(entry)?;
+            for text in &object.spec.reserved_cidrs {
+                let net = text.parse::<IpNet>().map(|net| net.trunc());
+                let net = net.or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+                reserved.push(net.map_err(|_| Refusal::ReservationInvalid {
+                    reservation: object.metadata.name.clone(),
+                    cidr: text.clone(),
+                })?);
+            }
+        }
+        Ok(reserved)
     }
 
     /// A node.

@@ -138,7 +138,6 @@ impl<S: Store> Ipam<'_, S> {
             pools: PoolChoice::Requested(&cidrs),
             intended: Use::Tunnel,
             max_blocks: None,
-            reserved: &[],
             windows: false,
         };
         let assignment = self.auto_assign(&request, now).await?;

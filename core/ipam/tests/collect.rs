@@ -69,7 +69,6 @@ fn give(
         },
         intended: Use::Workload,
         max_blocks: None,
-        reserved: &[],
         windows: false,
     };
     let given = now(Ipam::new(store).auto_assign(&request, START)).unwrap();
@@ -266,7 +265,6 @@ fn tunnels_and_services_have_users_of_their_own() {
             },
             intended: Use::LoadBalancer,
             max_blocks: None,
-            reserved: &[],
             windows: false,
         };
         assert_eq!(

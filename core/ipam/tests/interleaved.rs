@@ -327,7 +327,6 @@ async fn add(
         },
         intended: Use::Workload,
         max_blocks: None,
-        reserved: &[],
         windows: false,
     };
     match Ipam::new(store).auto_assign(&request, NOW + later).await {

@@ -103,7 +103,6 @@ fn run(calls: &[Call]) {
                     },
                     intended: Use::Workload,
                     max_blocks: None,
-                    reserved: &[],
                     windows: false,
                 };
                 let given = now(ipam.auto_assign(&request, time)).unwrap();

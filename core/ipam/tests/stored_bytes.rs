@@ -10,7 +10,9 @@ use ipam::{
     Claimant, Family, Ipam, LOAD_BALANCER, Owner, PoolChoice, Refusal, Release, ReleaseRequest,
     Request, TunnelKind, Use, time,
 };
-use resource::kinds::{EncapMode, IpPoolSpec, Node, NodeSpec};
+use resource::kinds::{
+    EncapMode, IpPoolSpec, IpReservationSpec, IpamConfigurationSpec, Node, NodeSpec,
+};
 use resource::{Key, KeyPrefix, Kind, MemoryStore, Metadata, Object, Spec, Store};
 
 fn now<F: Future>(future: F) -> F::Output {
@@ -68,7 +70,6 @@ fn request<'a>(owner: &'a Owner, host: &'a str) -> Request<'a> {
         },
         intended: Use::Workload,
         max_blocks: None,
-        reserved: &[],
         windows: false,
     }
 }
@@ -425,6 +426,12 @@ fn the_configuration_is_the_key_s() {
     put(&store, "a", NodeSpec::default());
     pool(&store, "p", "10.0.0.0/29", |p| p.block_size = Some(30));
     let ipam = Ipam::new(&store);
+    let resource = IpamConfigurationSpec {
+        strict_affinity: true,
+        max_blocks_per_host: 7,
+        ..IpamConfigurationSpec::default()
+    };
+    put(&store, "default", resource);
     assert_eq!(now(ipam.config()).unwrap(), ipam::Config::default());
     let newer = r#"{"auto_allocate_blocks":true,"maxBlocksPerHost":1,"ip_cooldown_seconds":5}"#;
     now(store.create(&Key::IpamConfig, newer)).unwrap();
@@ -804,23 +811,45 @@ fn a_tunnel_address_is_kept_moved_and_released() {
 fn reserved_addresses_are_not_given_by_chance() {
     let store = MemoryStore::new();
     put(&store, "a", NodeSpec::default());
-    pool(&store, "p", "10.0.0.0/30", |p| p.block_size = Some(30));
+    pool(&store, "p", "10.0.0.0/29", |p| p.block_size = Some(30));
+    let reserve = |name: &str, cidrs: &[&str]| {
+        let reserved_cidrs = cidrs.iter().map(ToString::to_string).collect();
+        put(&store, name, IpReservationSpec { reserved_cidrs });
+    };
+    // One block wholly, by two reservations; of the other two addresses, one of them bare.
+    reserve(
+        "r1",
+        &["10.0.0.0/31", "10.0.0.4/32", "10.0.0.5", "2001:db8::/64"],
+    );
+    reserve("r2", &["10.0.0.2/31"]);
     let ipam = Ipam::new(&store);
     let owner = pod("net", "c", "a", ADDED);
-    let reserved = ["10.0.0.0/31".parse().unwrap()];
     let asked = Request {
-        count: 4,
-        reserved: &reserved,
+        count: 8,
         ..request(&owner, "a")
     };
     let given = now(ipam.auto_assign(&asked, CLAIMED)).unwrap();
     let addresses: Vec<IpAddr> = given.addresses.iter().map(|x| x.address).collect();
-    assert_eq!(addresses, [ip("10.0.0.2"), ip("10.0.0.3")]);
+    assert_eq!(addresses, [ip("10.0.0.6"), ip("10.0.0.7")]);
+    assert!(
+        !dump(&store).contains("10.0.0.0-30"),
+        "no use in claiming it"
+    );
+    // Asked for by name, it is given.
+    let wanted = ip("10.0.0.1");
+    let given = now(ipam.assign_ip(wanted, &owner, "a", CLAIMED)).unwrap();
+    assert_eq!(given.address, wanted);
+    // The control: without the reservations the rest is given too.
+    for name in ["r1", "r2"] {
+        now(store.delete(&Key::cluster(Kind::IpReservation, name), None)).unwrap();
+    }
+    let given = now(ipam.auto_assign(&asked, CLAIMED)).unwrap();
+    assert_eq!(given.addresses.len(), 5);
+    reserve("r3", &["ten"]);
+    let refused = now(ipam.auto_assign(&asked, CLAIMED)).unwrap_err();
     assert_eq!(
-        now(ipam.assign_ip(ip("10.0.0.1"), &owner, "a", CLAIMED))
-            .unwrap()
-            .address,
-        ip("10.0.0.1")
+        refused.to_string(),
+        "the IPReservation r3 cannot be read: \"ten\" is no CIDR"
     );
 }
 

@@ -2,27 +2,11 @@
 
 use std::any::TypeId;
 
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Entry, Key, Kind, Metadata, StoreError};
-
-/// A spec belongs to exactly one kind.
-pub trait Spec: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Debug {
-    /// The kind whose spec this is.
-    const KIND: Kind;
-    /// Whether its fields stand beside `metadata` instead of under `spec` (Kubernetes' EndpointSlice).
-    const INLINE: bool = false;
-    /// The kind's status; [`NoStatus`] where it has none.
-    type Status: 'static
-        + Serialize
-        + DeserializeOwned
-        + Clone
-        + Default
-        + PartialEq
-        + std::fmt::Debug;
-}
+use crate::{Entry, Key, Kind, Metadata, Spec, StoreError};
 
 /// The status of a kind that has none: it is not written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,12 +78,12 @@ impl<S: Spec> Object<S> {
         }
     }
 
-    fn wire<'a>(&'a self, metadata: &'a Metadata) -> Wire<'a, S> {
+    fn wire(&self) -> Wire<'_, S> {
         let has_status = TypeId::of::<S::Status>() != TypeId::of::<NoStatus>();
         Wire {
             kind: S::KIND.as_str(),
             api_version: S::KIND.api_version(),
-            metadata,
+            metadata: &self.metadata,
             spec: (!S::INLINE).then_some(&self.spec),
             inline: S::INLINE.then_some(&self.spec),
             status: has_status.then_some(&self.status),
@@ -108,17 +92,16 @@ impl<S: Spec> Object<S> {
 
     /// The text that is stored: compact JSON in Calico's field order, without resourceVersion.
     pub fn to_stored(&self) -> String {
-        let metadata = Metadata {
-            resource_version: None,
-            ..self.metadata.clone()
-        };
-        serde_json::to_string(&self.wire(&metadata))
+        let mut stored = self.clone();
+        stored.metadata.resource_version = None;
+        S::prepare(&mut stored);
+        serde_json::to_string(&stored.wire())
             .expect("our own types have string keys and finite numbers")
     }
 
     /// The document that is shown: as stored, with the resourceVersion. Fields are in Calico's order.
     pub fn to_value(&self) -> Value {
-        serde_json::to_value(self.wire(&self.metadata))
+        serde_json::to_value(self.wire())
             .expect("our own types have string keys and finite numbers")
     }
 
@@ -133,6 +116,7 @@ impl<S: Spec> Object<S> {
                 reason: e.to_string(),
             })?;
         object.metadata.resource_version = Some(entry.revision.to_string());
+        S::complete(&mut object);
         Ok(object)
     }
 

@@ -112,6 +112,13 @@ fn plausible(kind: Kind) -> Vec<(&'static str, Value)> {
             ("natOutgoing", json!(true)),
             ("allowedUses", json!(["Tunnel"])),
         ],
+        Kind::IpReservation => vec![("reservedCIDRs", json!(["10.0.0.0/30", "10.0.0.9"]))],
+        Kind::IpamConfiguration => vec![
+            ("strictAffinity", json!(true)),
+            ("autoAllocateBlocks", json!(false)),
+            ("maxBlocksPerHost", json!(4)),
+            ("kubeVirtVMAddressPersistence", json!("Disabled")),
+        ],
         Kind::WorkloadEndpoint => vec![
             ("orchestrator", json!("cni")),
             ("node", json!("n")),
@@ -184,11 +191,15 @@ proptest! {
             Ok(mut object) => {
                 prop_assert_eq!(&shown(&object), &object);
                 let entry = resource::Entry { key: object.key(), value: object.to_stored(), revision: 3 };
-                let read = AnyObject::from_entry(&entry).unwrap();
+                let mut read = AnyObject::from_entry(&entry).unwrap();
+                let again = resource::Entry { value: read.to_stored(), ..entry };
+                prop_assert_eq!(&AnyObject::from_entry(&again).unwrap(), &read);
                 object.metadata_mut().resource_version = Some("3".to_string());
-                prop_assert_eq!(&read, &object);
                 let _ = validate::validate(&object);
+                // Reading sets some of the defaults.
                 validate::set_defaults(&mut object);
+                validate::set_defaults(&mut read);
+                prop_assert_eq!(&read, &object);
                 let once = object.clone();
                 validate::set_defaults(&mut object);
                 prop_assert_eq!(object, once, "defaults are set once");

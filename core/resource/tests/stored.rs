@@ -1,11 +1,8 @@
 //! Values that Calico 3.32 wrote to etcd (`golden/etcd-values.txt`: a path, then its value) are read and written back
 //! byte for byte.
 
-use resource::kinds::{
-    BgpConfiguration, BgpFilter, BgpPeer, ClusterInformation, EndpointSlice, IpPool, Node, Service,
-    WorkloadEndpoint,
-};
-use resource::{Entry, Key, Kind, Object, Spec};
+use resource::kinds::{EndpointSlice, Node, Service};
+use resource::{AnyObject, Entry, Key, Kind, KindVisitor, Object, Spec};
 
 fn entry(path: &str, value: &str) -> Entry {
     Entry {
@@ -26,21 +23,24 @@ fn round_trip<S: Spec>(entry: &Entry) -> Object<S> {
     object
 }
 
+struct RoundTrip<'a>(&'a Entry);
+
+impl KindVisitor for RoundTrip<'_> {
+    type Output = ();
+
+    fn visit<S: Spec>(self)
+    where
+        AnyObject: From<Object<S>>,
+    {
+        round_trip::<S>(self.0);
+    }
+}
+
 fn check_kind(entry: &Entry) -> Kind {
     let Key::Resource { kind, .. } = entry.key else {
         panic!("{}", entry.key)
     };
-    match kind {
-        Kind::BgpConfiguration => drop::<BgpConfiguration>(round_trip(entry)),
-        Kind::BgpPeer => drop::<BgpPeer>(round_trip(entry)),
-        Kind::BgpFilter => drop::<BgpFilter>(round_trip(entry)),
-        Kind::Node => drop::<Node>(round_trip(entry)),
-        Kind::IpPool => drop::<IpPool>(round_trip(entry)),
-        Kind::WorkloadEndpoint => drop::<WorkloadEndpoint>(round_trip(entry)),
-        Kind::ClusterInformation => drop::<ClusterInformation>(round_trip(entry)),
-        Kind::Service => drop::<Service>(round_trip(entry)),
-        Kind::EndpointSlice => drop::<EndpointSlice>(round_trip(entry)),
-    }
+    kind.visit(RoundTrip(entry));
     kind
 }
 

@@ -1,15 +1,21 @@
 //! Objects in a store by Calico's rules: defaults, validation, revisions, and what goes with what is deleted.
 
-use std::collections::BTreeSet;
-use std::fmt;
+mod error;
+mod release;
+
 use std::future::Future;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::kinds::{ClusterInformation, ClusterInformationSpec, IpPool, Node, WorkloadEndpoint};
-use crate::validate::{self, Others, ValidationError};
-use crate::{AnyObject, Entry, Key, KeyPrefix, Kind, Metadata, Object, Spec, Store, StoreError};
+pub use error::ClientError;
+
+use crate::kinds::{ClusterInformation, ClusterInformationSpec, IpPool};
+use crate::spec::{Need, Others, Verb};
+use crate::validate;
+use crate::{
+    AnyObject, Entry, Key, KeyPrefix, Kind, KindVisitor, Metadata, Object, Spec, Store, StoreError,
+};
 
 /// How often an update is tried again when somebody else wrote in between.
 const TRIES: usize = 5;
@@ -42,59 +48,6 @@ impl Allocations for () {
 
     async fn release_pool(&self, _: IpNet) -> Result<(), String> {
         Ok(())
-    }
-}
-
-/// Why a call did not do what was asked; the text is calicoctl's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientError {
-    /// The store refused or failed.
-    Store(StoreError),
-    /// The object is not what it must be.
-    Invalid(ValidationError),
-    /// The kind is written by the programs, not by people.
-    ReadOnly {
-        /// What was asked: `apply`, `create`, `replace`, `delete`.
-        operation: &'static str,
-        /// The kind.
-        kind: Kind,
-    },
-    /// The addresses could not be released.
-    Allocations(String),
-}
-
-impl fmt::Display for ClientError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ClientError::Store(error @ (StoreError::Exists(_) | StoreError::NotFound(_))) => {
-                write!(f, "{error} with error: <nil>")
-            }
-            ClientError::Store(error) => error.fmt(f),
-            ClientError::Invalid(error) => error.fmt(f),
-            ClientError::ReadOnly {
-                operation: operation @ "delete",
-                kind,
-            } => write!(f, "operation {operation} is not supported on {kind}"),
-            ClientError::ReadOnly { operation, kind } => write!(
-                f,
-                "operation {operation} is not supported on {kind}: resource is readonly"
-            ),
-            ClientError::Allocations(text) => f.write_str(text),
-        }
-    }
-}
-
-impl std::error::Error for ClientError {}
-
-impl From<StoreError> for ClientError {
-    fn from(error: StoreError) -> ClientError {
-        ClientError::Store(error)
-    }
-}
-
-impl From<ValidationError> for ClientError {
-    fn from(error: ValidationError) -> ClientError {
-        ClientError::Invalid(error)
     }
 }
 
@@ -166,7 +119,7 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
     /// [`StoreError::NotFound`]; the store's.
     pub async fn get(&self, key: &Key) -> ClientResult<AnyObject> {
         match self.store.get(key).await? {
-            Some(entry) => read(&entry),
+            Some(entry) => Ok(AnyObject::from_entry(&entry)?),
             None => Err(StoreError::NotFound(key.clone()).into()),
         }
     }
@@ -182,7 +135,11 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         };
         let listing = self.store.list(&prefix).await?;
         Ok(ObjectList {
-            items: listing.entries.iter().map(read).collect::<Result<_, _>>()?,
+            items: listing
+                .entries
+                .iter()
+                .map(AnyObject::from_entry)
+                .collect::<Result<_, _>>()?,
             revision: listing.revision,
         })
     }
@@ -198,7 +155,7 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
     /// # Errors
     /// [`StoreError::Exists`]; what is wrong with it; the store's.
     pub async fn create(&self, mut object: AnyObject, stamp: &Stamp) -> ClientResult<AnyObject> {
-        writable(&object, "create")?;
+        allowed(&object, Verb::Create)?;
         let given = std::mem::take(object.metadata_mut());
         *object.metadata_mut() = Metadata {
             name: given.name,
@@ -224,7 +181,7 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Conflict`]; what is wrong with it; the store's.
     pub async fn update(&self, mut object: AnyObject) -> ClientResult<AnyObject> {
-        writable(&object, "replace")?;
+        allowed(&object, Verb::Replace)?;
         let given = object.metadata().resource_version.clone();
         // Labels that Calico adds are added first, so that they are not taken for the user's.
         validate::set_defaults(&mut object);
@@ -241,7 +198,7 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
             {
                 return Err(StoreError::Conflict(key).into());
             }
-            let stored = read(&entry)?;
+            let stored = AnyObject::from_entry(&entry)?;
             let mut next = object.clone();
             *next.metadata_mut() = Metadata {
                 labels: object.metadata().labels.clone(),
@@ -263,7 +220,7 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
     /// # Errors
     /// As [`Client::create`] and [`Client::update`].
     pub async fn apply(&self, object: AnyObject, stamp: &Stamp) -> ClientResult<AnyObject> {
-        writable(&object, "apply")?;
+        allowed(&object, Verb::Apply)?;
         let mut named = object.clone();
         validate::set_defaults(&mut named);
         if self.store.get(&named.key()).await?.is_some() {
@@ -289,13 +246,8 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Conflict`]; the store's. What was deleted before stays deleted, and the call may be repeated.
     pub async fn delete(&self, key: &Key, expected: Option<&str>) -> ClientResult<AnyObject> {
+        deletable(key)?;
         let object = self.get(key).await?;
-        if let AnyObject::ClusterInformation(_) = object {
-            return Err(ClientError::ReadOnly {
-                operation: "delete",
-                kind: Kind::ClusterInformation,
-            });
-        }
         if expected.is_some_and(|e| object.metadata().resource_version.as_deref() != Some(e)) {
             return Err(StoreError::Conflict(key.clone()).into());
         }
@@ -313,13 +265,8 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
                         .map_err(ClientError::Allocations)?;
                 }
             }
-            AnyObject::BgpConfiguration(_)
-            | AnyObject::BgpPeer(_)
-            | AnyObject::BgpFilter(_)
-            | AnyObject::WorkloadEndpoint(_)
-            | AnyObject::ClusterInformation(_)
-            | AnyObject::Service(_)
-            | AnyObject::EndpointSlice(_) => (),
+            // Nothing hangs on the others.
+            _ => (),
         }
         self.store.delete(key, revision).await?;
         Ok(object)
@@ -351,17 +298,14 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
 
     /// Checks an object before it is written.
     async fn check(&self, object: &AnyObject, stored: Option<&AnyObject>) -> ClientResult<()> {
-        let creates_pool = stored.is_none() && object.kind() == Kind::IpPool;
-        let (pools, blocks) = if creates_pool {
-            (self.list_of().await?, self.blocks().await?)
-        } else {
-            Default::default()
-        };
-        let mut filters = Vec::new();
-        if let AnyObject::BgpPeer(peer) = object
-            && !peer.spec.filters.is_empty()
-        {
-            filters = self.filters().await?;
+        let (mut pools, mut blocks, mut filters) = (Vec::new(), Vec::new(), Vec::new());
+        for need in object.needs(stored.is_none()) {
+            match need {
+                Need::Pools => pools = self.list_of().await?,
+                Need::Blocks => blocks = self.blocks().await?,
+                Need::Filters => filters = self.filters().await?,
+                Need::Present(key) => drop(self.get(&key).await?),
+            }
         }
         let context = Others {
             pools: &pools,
@@ -391,78 +335,38 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         };
         Ok(listing.entries.into_iter().filter_map(cidr).collect())
     }
+}
 
-    /// Deletes what a node leaves behind (calico-compat §1.4), the node itself last.
-    async fn release_node(&self, node: &Node) -> ClientResult<()> {
-        let name = node.metadata.name.as_str();
-        let endpoints: Vec<WorkloadEndpoint> = self.list_of().await?;
-        let endpoints: Vec<_> = endpoints.iter().filter(|e| e.spec.node == name).collect();
-        let mut addresses: BTreeSet<IpAddr> = tunnel_addresses(node).collect();
-        for network in endpoints.iter().flat_map(|e| &e.spec.ip_networks) {
-            let net = network.parse::<IpNet>().map(|n| n.addr());
-            addresses.extend(net.or_else(|_| network.parse()));
+/// Whether people may write the object.
+fn allowed(object: &AnyObject, verb: Verb) -> ClientResult<()> {
+    match object.refuse(verb) {
+        Some(text) => Err(ClientError::Refused(text)),
+        None => Ok(()),
+    }
+}
+
+/// Whether people may delete what is at a key.
+fn deletable(key: &Key) -> ClientResult<()> {
+    struct Refuse<'a>(&'a Key);
+
+    impl KindVisitor for Refuse<'_> {
+        type Output = Option<String>;
+
+        fn visit<S: Spec>(self) -> Option<String>
+        where
+            AnyObject: From<Object<S>>,
+        {
+            S::refuse_delete(self.0)
         }
-        let addresses: Vec<IpAddr> = addresses.into_iter().collect();
-        self.allocations
-            .release_node(name, &addresses)
-            .await
-            .map_err(ClientError::Allocations)?;
-        let peers: Vec<crate::kinds::BgpPeer> = self.list_of().await?;
-        let peers = peers.iter().filter(|p| p.spec.node == name);
-        let configuration = Key::cluster(Kind::BgpConfiguration, format!("node.{name}"));
-        let keys = endpoints
-            .iter()
-            .map(|e| e.key())
-            .chain(peers.map(Object::key))
-            .chain([configuration]);
-        for key in keys {
-            match self.store.delete(&key, None).await {
-                Ok(_) | Err(StoreError::NotFound(_)) => (),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
     }
-}
 
-/// The addresses of a node's tunnels.
-fn tunnel_addresses(node: &Node) -> impl Iterator<Item = IpAddr> {
-    let spec = &node.spec;
-    let bgp = spec.bgp.as_ref().map(|b| b.ipv4_ipip_tunnel_addr.as_str());
-    let wireguard = spec.wireguard.as_ref();
-    [
-        bgp,
-        Some(spec.ipv4_vxlan_tunnel_addr.as_str()),
-        Some(spec.ipv6_vxlan_tunnel_addr.as_str()),
-        wireguard.map(|w| w.interface_ipv4_address.as_str()),
-        wireguard.map(|w| w.interface_ipv6_address.as_str()),
-    ]
-    .into_iter()
-    .flatten()
-    .filter_map(|address| address.parse().ok())
-}
-
-fn writable(object: &AnyObject, operation: &'static str) -> ClientResult<()> {
-    match object.kind() {
-        kind @ Kind::ClusterInformation => Err(ClientError::ReadOnly { operation, kind }),
-        Kind::BgpConfiguration
-        | Kind::BgpPeer
-        | Kind::BgpFilter
-        | Kind::Node
-        | Kind::IpPool
-        | Kind::WorkloadEndpoint
-        | Kind::Service
-        | Kind::EndpointSlice => Ok(()),
+    let Key::Resource { kind, .. } = key else {
+        return Ok(());
+    };
+    match kind.visit(Refuse(key)) {
+        Some(text) => Err(ClientError::Refused(text)),
+        None => Ok(()),
     }
-}
-
-fn read(entry: &Entry) -> ClientResult<AnyObject> {
-    let mut object = AnyObject::from_entry(entry)?;
-    // Pools that were written before a field was there read as if it had its default (Calico).
-    if let AnyObject::IpPool(pool) = &mut object {
-        validate::set_pool_defaults(pool);
-    }
-    Ok(object)
 }
 
 fn revised(mut object: AnyObject, entry: &Entry) -> AnyObject {
