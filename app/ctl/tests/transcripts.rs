@@ -306,6 +306,27 @@ fn bgp_filters() {
     check(&["24-bgpfilters.txt"]);
 }
 
+/// Puts into the store what Calico wrote: a file of paths and values, each on its line.
+fn put_captured(session: &Session, file: &str) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let text = fs::read_to_string(golden.join(file)).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    for pair in lines.chunks(2) {
+        let key = Key::from_path(pair[0]).expect("a path of Calico's");
+        block_on(session.store.create(&key, pair[1])).unwrap();
+    }
+}
+
+#[test]
+fn addresses() {
+    let root = tempfile::tempdir().unwrap();
+    let session = Session::new(root.path());
+    put_captured(&session, "ipam-store-1.txt");
+    check_on(&session, &["25-ipam.txt"]);
+    put_captured(&session, "ipam-store-2.txt");
+    check_on(&session, &["26-ipam-two.txt"]);
+}
+
 /// What the page on BGPFilters shows is accepted as it says.
 #[test]
 fn the_page_on_bgp_filters() {
