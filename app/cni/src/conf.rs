@@ -45,9 +45,22 @@ pub struct NetConf {
     pub nodename_file_optional: bool,
     #[serde(default)]
     pub hostname: String,
-    /// `sqlite` or empty; others are refused by name.
+    /// `etcdv3`, `sqlite`, `kubernetes` or empty.
     #[serde(default)]
     pub datastore_type: String,
+    #[serde(default)]
+    pub etcd_endpoints: String,
+    #[serde(default)]
+    pub etcd_discovery_srv: String,
+    #[serde(default)]
+    pub etcd_key_file: String,
+    #[serde(default)]
+    pub etcd_cert_file: String,
+    #[serde(default)]
+    pub etcd_ca_cert_file: String,
+    /// Deprecated: HOST:PORT of an etcd without TLS.
+    #[serde(default)]
+    pub etcd_authority: String,
     /// Ours: the store file.
     #[serde(default)]
     pub sqlite_path: String,
@@ -108,6 +121,47 @@ impl NetConf {
             conf.version = "0.1.0".to_string();
         }
         Ok(conf)
+    }
+
+    /// What the configuration says of the datastore under the name of an environment variable; `None` where it is silent. As
+    /// Calico's plugin does, it has the environment's variables for what it does not say itself.
+    pub fn datastore_variable(&self, name: &str) -> Option<String> {
+        let authority = || match self.etcd_authority.as_str() {
+            "" => String::new(),
+            authority => format!("http://{authority}"),
+        };
+        let value = match name {
+            "DATASTORE_TYPE" if self.datastore_type.is_empty() && self.sqlite_path.is_empty() => {
+                let etcd = [&self.etcd_endpoints, &self.etcd_authority];
+                let named = etcd.iter().any(|text| !text.is_empty());
+                if named {
+                    "etcdv3".to_string()
+                } else {
+                    String::new()
+                }
+            }
+            "DATASTORE_TYPE" => self.datastore_type.clone(),
+            "SELVEDGE_SQLITE_PATH" => self.sqlite_path.clone(),
+            "ETCD_ENDPOINTS" if self.etcd_endpoints.is_empty() => authority(),
+            "ETCD_ENDPOINTS" => self.etcd_endpoints.clone(),
+            "ETCD_DISCOVERY_SRV" => self.etcd_discovery_srv.clone(),
+            "ETCD_KEY_FILE" => self.etcd_key_file.clone(),
+            "ETCD_CERT_FILE" => self.etcd_cert_file.clone(),
+            "ETCD_CA_CERT_FILE" => self.etcd_ca_cert_file.clone(),
+            _ => String::new(),
+        };
+        Some(value).filter(|v| !v.is_empty())
+    }
+
+    /// Whether the configuration says which datastore it is.
+    pub fn names_a_datastore(&self) -> bool {
+        let names = [
+            "SELVEDGE_SQLITE_PATH",
+            "ETCD_ENDPOINTS",
+            "ETCD_DISCOVERY_SRV",
+        ];
+        !matches!(self.datastore_type.as_str(), "" | "sqlite")
+            || names.iter().any(|n| self.datastore_variable(n).is_some())
     }
 
     pub fn check_name(&self) -> Result<(), Failure> {
@@ -172,6 +226,34 @@ mod tests {
             version_reply(),
             "{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[\"0.1.0\",\"0.2.0\",\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\"]}\n"
         );
+    }
+
+    #[test]
+    fn the_datastore() {
+        let said = |text: &str, name: &str| {
+            NetConf::parse(text)
+                .unwrap()
+                .datastore_variable(name)
+                .unwrap_or_default()
+        };
+        let conf = r#"{"etcd_endpoints":"https://a:2379","etcd_key_file":"/k","etcd_cert_file":"/c","etcd_ca_cert_file":"/ca"}"#;
+        for (name, expected) in [
+            ("DATASTORE_TYPE", "etcdv3"),
+            ("ETCD_ENDPOINTS", "https://a:2379"),
+            ("ETCD_KEY_FILE", "/k"),
+            ("ETCD_CERT_FILE", "/c"),
+            ("ETCD_CA_CERT_FILE", "/ca"),
+            ("ETCD_USERNAME", ""),
+        ] {
+            assert_eq!(said(conf, name), expected, "{name}");
+        }
+        let old = r#"{"etcd_authority":"10.0.0.1:2379"}"#;
+        assert_eq!(said(old, "ETCD_ENDPOINTS"), "http://10.0.0.1:2379");
+        let names = |text: &str| NetConf::parse(text).unwrap().names_a_datastore();
+        assert!(names(conf) && names(old) && names(r#"{"datastore_type":"etcdv3"}"#));
+        assert!(!names("{}") && !names(r#"{"datastore_type":"sqlite"}"#));
+        assert_eq!(said("{}", "DATASTORE_TYPE"), "");
+        assert_eq!(said(r#"{"sqlite_path":"/x"}"#, "DATASTORE_TYPE"), "");
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use resource::kinds::ClusterInformation;
 use resource::{Key, Kind, Object, Store};
-use store::{AnyStore, Config, Datastore, block_on};
+use store::{AnyStore, Config, ConfigError, Datastore, block_on};
 
 use crate::conf::NetConf;
 use crate::failure::Failure;
@@ -79,32 +79,31 @@ pub fn mtu(conf: &NetConf) -> Result<Option<u32>, Failure> {
     }
 }
 
-/// Opens the store: the configuration's file, else what `calicoctl.cfg` or the environment says, else the default.
+/// Opens the store: the configuration's, else what `calicoctl.cfg` or the environment says, else the default.
 pub fn open_store(conf: &NetConf) -> Result<AnyStore, Failure> {
-    let origin = || "the CNI configuration's datastore_type".to_string();
-    let config = match conf.datastore_type.as_str() {
-        "" | "sqlite" if !conf.sqlite_path.is_empty() => Config {
-            datastore: Datastore::Sqlite {
-                path: PathBuf::from(&conf.sqlite_path),
-            },
-            origin: "the CNI configuration's sqlite_path".to_string(),
-        },
-        "" | "sqlite" => Config::load(None).map_err(Failure::internal)?,
-        "etcdv3" => Config {
-            datastore: Datastore::EtcdV3,
-            origin: origin(),
-        },
-        "kubernetes" => Config {
-            datastore: Datastore::Kubernetes,
-            origin: origin(),
-        },
-        other => {
-            let text = format!(
-                "unknown datastore_type {other:?} in the CNI configuration: expected sqlite"
-            );
-            return Err(Failure::internal(text));
-        }
+    if !conf.names_a_datastore() {
+        return Ok(store::open(
+            &Config::load(None).map_err(Failure::internal)?,
+        )?);
+    }
+    // What the configuration says is not to be overruled from outside by the same name with a prefix.
+    let variable = |name: &str| match name.strip_prefix("CALICO_") {
+        Some(plain) if conf.datastore_variable(plain).is_some() => None,
+        Some(_) => std::env::var(name).ok(),
+        None => conf
+            .datastore_variable(name)
+            .or_else(|| std::env::var(name).ok()),
     };
+    let mut config = Config::from_variables(variable).map_err(|e| match e {
+        ConfigError::UnknownType { name, .. } => Failure::internal(format!(
+            "unknown datastore_type {name:?} in the CNI configuration: expected etcdv3, kubernetes or sqlite"
+        )),
+        other => Failure::internal(other),
+    })?;
+    config.origin = "the CNI configuration".to_string();
+    if let Datastore::EtcdV3(options) = &mut config.datastore {
+        options.origin.clone_from(&config.origin);
+    }
     Ok(store::open(&config)?)
 }
 

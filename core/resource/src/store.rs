@@ -83,7 +83,8 @@ pub enum StoreError {
 /// The result of a store call.
 pub type StoreResult<T> = Result<T, StoreError>;
 
-/// A compare-and-swap store with revisions. Every write gets a new revision, one greater than any before.
+/// A compare-and-swap store with revisions. Every write gets a new revision, greater than any before; where others write to
+/// the same store, some revisions are theirs.
 ///
 /// The core may await these, never spawn, sleep or select.
 pub trait Store {
@@ -106,9 +107,20 @@ pub trait Store {
         key: &Key,
         expected: Option<u64>,
     ) -> impl Future<Output = StoreResult<Entry>> + Send;
-    /// What happened after `cursor` (a revision from a listing or an earlier call); empty when nothing did.
+    /// What happened after `cursor` (a revision from a listing or an earlier call); empty when nothing did. Everything that this
+    /// process wrote or read is in it; of what others wrote just now a store that is not on this machine may tell a moment later.
     /// [`StoreError::Compacted`] when the log does not have all of it.
     fn changes(&self, cursor: u64) -> impl Future<Output = StoreResult<Changes>> + Send;
     /// Returns when something may have happened after `cursor`. Only a hint: read [`Store::changes`] until it is empty.
     fn wait(&self, cursor: u64) -> impl Future<Output = StoreResult<()>> + Send;
+
+    /// Paths under our prefixes of which this version does not know the kind; no other call has them.
+    fn unknown_paths(&self) -> impl Future<Output = StoreResult<Vec<String>>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
+    /// Why this store cannot hold an entry, in words; `None` where it can.
+    fn cannot_hold(&self, _entry: &Entry) -> Option<String> {
+        None
+    }
 }

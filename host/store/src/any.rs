@@ -4,13 +4,15 @@ use resource::{
     Changes, Entry, Key, KeyPrefix, Listing, MemoryStore, Store, StoreError, StoreResult,
 };
 
-use crate::{Config, Datastore, SqliteStore};
+use crate::{Config, Datastore, EtcdStore, SqliteStore};
 
 /// One of the backends. Clones share it.
 #[derive(Clone, Debug)]
 pub enum AnyStore {
     /// A file.
     Sqlite(SqliteStore),
+    /// etcd version 3.
+    Etcd(EtcdStore),
     /// This process's memory.
     Memory(MemoryStore),
 }
@@ -22,7 +24,8 @@ pub enum AnyStore {
 pub fn open(config: &Config) -> StoreResult<AnyStore> {
     match &config.datastore {
         Datastore::Sqlite { path } => SqliteStore::open(path).map(AnyStore::Sqlite),
-        Datastore::EtcdV3 | Datastore::Kubernetes => Err(StoreError::Backend(format!(
+        Datastore::EtcdV3(options) => EtcdStore::open(options.clone()).map(AnyStore::Etcd),
+        Datastore::Kubernetes => Err(StoreError::Backend(format!(
             "datastore type '{}' ({}) is not there yet: set DATASTORE_TYPE=sqlite, or leave it unset",
             config.datastore.name(),
             config.origin
@@ -34,6 +37,7 @@ impl Store for AnyStore {
     async fn get(&self, key: &Key) -> StoreResult<Option<Entry>> {
         match self {
             AnyStore::Sqlite(store) => store.get(key).await,
+            AnyStore::Etcd(store) => store.get(key).await,
             AnyStore::Memory(store) => store.get(key).await,
         }
     }
@@ -41,6 +45,7 @@ impl Store for AnyStore {
     async fn list(&self, prefix: &KeyPrefix) -> StoreResult<Listing> {
         match self {
             AnyStore::Sqlite(store) => store.list(prefix).await,
+            AnyStore::Etcd(store) => store.list(prefix).await,
             AnyStore::Memory(store) => store.list(prefix).await,
         }
     }
@@ -48,6 +53,7 @@ impl Store for AnyStore {
     async fn create(&self, key: &Key, value: &str) -> StoreResult<Entry> {
         match self {
             AnyStore::Sqlite(store) => store.create(key, value).await,
+            AnyStore::Etcd(store) => store.create(key, value).await,
             AnyStore::Memory(store) => store.create(key, value).await,
         }
     }
@@ -55,6 +61,7 @@ impl Store for AnyStore {
     async fn update(&self, key: &Key, value: &str, expected: u64) -> StoreResult<Entry> {
         match self {
             AnyStore::Sqlite(store) => store.update(key, value, expected).await,
+            AnyStore::Etcd(store) => store.update(key, value, expected).await,
             AnyStore::Memory(store) => store.update(key, value, expected).await,
         }
     }
@@ -62,6 +69,7 @@ impl Store for AnyStore {
     async fn delete(&self, key: &Key, expected: Option<u64>) -> StoreResult<Entry> {
         match self {
             AnyStore::Sqlite(store) => store.delete(key, expected).await,
+            AnyStore::Etcd(store) => store.delete(key, expected).await,
             AnyStore::Memory(store) => store.delete(key, expected).await,
         }
     }
@@ -69,6 +77,7 @@ impl Store for AnyStore {
     async fn changes(&self, cursor: u64) -> StoreResult<Changes> {
         match self {
             AnyStore::Sqlite(store) => store.changes(cursor).await,
+            AnyStore::Etcd(store) => store.changes(cursor).await,
             AnyStore::Memory(store) => store.changes(cursor).await,
         }
     }
@@ -76,7 +85,24 @@ impl Store for AnyStore {
     async fn wait(&self, cursor: u64) -> StoreResult<()> {
         match self {
             AnyStore::Sqlite(store) => store.wait(cursor).await,
+            AnyStore::Etcd(store) => store.wait(cursor).await,
             AnyStore::Memory(store) => store.wait(cursor).await,
+        }
+    }
+
+    async fn unknown_paths(&self) -> StoreResult<Vec<String>> {
+        match self {
+            AnyStore::Sqlite(store) => store.unknown_paths().await,
+            AnyStore::Etcd(store) => store.unknown_paths().await,
+            AnyStore::Memory(store) => store.unknown_paths().await,
+        }
+    }
+
+    fn cannot_hold(&self, entry: &Entry) -> Option<String> {
+        match self {
+            AnyStore::Sqlite(store) => store.cannot_hold(entry),
+            AnyStore::Etcd(store) => store.cannot_hold(entry),
+            AnyStore::Memory(store) => store.cannot_hold(entry),
         }
     }
 }

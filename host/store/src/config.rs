@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use resource::StoreError;
 use serde::Deserialize;
 
+use crate::etcd::{EtcdFields, EtcdOptions};
+
 /// Read when no config file is named and it is there (Calico: `calicoctl.cfg`).
 pub const DEFAULT_CONFIG_FILE: &str = "/etc/calico/calicoctl.cfg";
 /// The store file when nothing says otherwise.
@@ -30,7 +32,7 @@ pub enum Datastore {
         path: PathBuf,
     },
     /// etcd version 3.
-    EtcdV3,
+    EtcdV3(EtcdOptions),
     /// The Kubernetes API.
     Kubernetes,
 }
@@ -40,7 +42,7 @@ impl Datastore {
     pub fn name(&self) -> &'static str {
         match self {
             Datastore::Sqlite { .. } => "sqlite",
-            Datastore::EtcdV3 => "etcdv3",
+            Datastore::EtcdV3(_) => "etcdv3",
             Datastore::Kubernetes => "kubernetes",
         }
     }
@@ -56,7 +58,7 @@ pub enum ConfigError {
         /// The system's words; none when the file is not there.
         reason: Option<String>,
     },
-    /// The file is no CalicoAPIConfig; the text says why.
+    /// The configuration says something that cannot be; the text says what.
     Invalid(String),
     /// A datastore type that nobody knows.
     UnknownType {
@@ -110,7 +112,7 @@ struct CalicoApiConfig {
 }
 
 macro_rules! config_spec {
-    ($($name:literal => $field:ident,)*) => {
+    ($($etcd_name:literal => $etcd:ident,)* ; $($name:literal => $field:ident,)*) => {
         #[derive(Default, Deserialize)]
         #[serde(deny_unknown_fields)]
         struct ConfigSpec {
@@ -119,32 +121,37 @@ macro_rules! config_spec {
             /// Ours; Calico has no SQLite.
             #[serde(default, rename = "sqlitePath")]
             sqlite_path: Option<PathBuf>,
-            #[serde(default, rename = "etcdEndpoints")]
-            etcd_endpoints: String,
+            $(#[serde(default, rename = $etcd_name)] $etcd: String,)*
             $(#[serde(default, rename = $name)] $field: Option<serde::de::IgnoredAny>,)*
         }
 
         impl ConfigSpec {
-            /// Fields of the other stores that are set.
+            /// Fields of Kubernetes that are set.
             fn foreign(&self) -> Vec<&'static str> {
                 let mut set = Vec::new();
                 $(if self.$field.is_some() { set.push($name); })*
                 set
+            }
+
+            fn etcd(self) -> EtcdFields {
+                EtcdFields { $($etcd: self.$etcd,)* }
             }
         }
     };
 }
 
 config_spec! {
-    "etcdDiscoverySrv" => etcd_discovery_srv,
-    "etcdUsername" => etcd_username,
-    "etcdPassword" => etcd_password,
-    "etcdKeyFile" => etcd_key_file,
-    "etcdCertFile" => etcd_cert_file,
-    "etcdCACertFile" => etcd_ca_cert_file,
-    "etcdKey" => etcd_key,
-    "etcdCert" => etcd_cert,
-    "etcdCACert" => etcd_ca_cert,
+    "etcdEndpoints" => endpoints,
+    "etcdDiscoverySrv" => discovery_srv,
+    "etcdUsername" => username,
+    "etcdPassword" => password,
+    "etcdKeyFile" => key_file,
+    "etcdCertFile" => cert_file,
+    "etcdCACertFile" => ca_cert_file,
+    "etcdKey" => key,
+    "etcdCert" => cert,
+    "etcdCACert" => ca_cert,
+    ;
     "kubeconfig" => kubeconfig,
     "k8sAPIEndpoint" => k8s_api_endpoint,
     "k8sKeyFile" => k8s_key_file,
@@ -211,19 +218,31 @@ impl Config {
         let sqlite_path = variable("SELVEDGE_SQLITE_PATH")
             .filter(|p| !p.is_empty())
             .map(PathBuf::from);
+        let text = |name: &str| both(name).map(|(_, value)| value).unwrap_or_default();
+        // What is inline in a file has no variable (Calico).
+        let etcd = EtcdFields {
+            endpoints: text("ETCD_ENDPOINTS"),
+            discovery_srv: text("ETCD_DISCOVERY_SRV"),
+            username: text("ETCD_USERNAME"),
+            password: text("ETCD_PASSWORD"),
+            key_file: text("ETCD_KEY_FILE"),
+            cert_file: text("ETCD_CERT_FILE"),
+            ca_cert_file: text("ETCD_CA_CERT_FILE"),
+            ..EtcdFields::default()
+        };
         if let Some((name, value)) = both("DATASTORE_TYPE") {
-            return Config::of(&value, sqlite_path, format!("environment, {name}"));
+            return Config::of(&value, sqlite_path, etcd, format!("environment, {name}"));
         }
         // Calico takes etcd's endpoints for a choice of etcd.
         if let (None, Some((name, _))) = (&sqlite_path, both("ETCD_ENDPOINTS")) {
-            return Config::of("etcdv3", None, format!("environment, {name}"));
+            return Config::of("etcdv3", None, etcd, format!("environment, {name}"));
         }
         let origin = if sqlite_path.is_some() {
             "environment, SELVEDGE_SQLITE_PATH"
         } else {
             "no configuration"
         };
-        Config::of("sqlite", sqlite_path, origin.to_string())
+        Config::of("sqlite", sqlite_path, etcd, origin.to_string())
     }
 
     /// Reads the text of a config file; `origin` is its name.
@@ -248,23 +267,29 @@ impl Config {
         let spec = file.spec.unwrap_or_default();
         let foreign = spec.foreign();
         let name = if !spec.datastore_type.is_empty() {
-            spec.datastore_type.as_str()
-        } else if !spec.etcd_endpoints.is_empty() {
-            "etcdv3"
+            spec.datastore_type.clone()
+        } else if !spec.endpoints.is_empty() {
+            "etcdv3".to_string()
         } else if foreign.iter().any(|f| f.starts_with('k')) {
-            "kubernetes"
+            "kubernetes".to_string()
         } else {
-            "sqlite"
+            "sqlite".to_string()
         };
-        Config::of(name, spec.sqlite_path, origin.to_string())
+        let sqlite_path = spec.sqlite_path.clone();
+        Config::of(&name, sqlite_path, spec.etcd(), origin.to_string())
     }
 
-    fn of(name: &str, sqlite_path: Option<PathBuf>, origin: String) -> Result<Config, ConfigError> {
+    fn of(
+        name: &str,
+        sqlite_path: Option<PathBuf>,
+        etcd: EtcdFields,
+        origin: String,
+    ) -> Result<Config, ConfigError> {
         let datastore = match name {
             "sqlite" => Datastore::Sqlite {
                 path: sqlite_path.unwrap_or_else(|| PathBuf::from(DEFAULT_SQLITE_PATH)),
             },
-            "etcdv3" => Datastore::EtcdV3,
+            "etcdv3" => Datastore::EtcdV3(etcd.options(&origin).map_err(ConfigError::Invalid)?),
             "kubernetes" => Datastore::Kubernetes,
             _ => {
                 return Err(ConfigError::UnknownType {

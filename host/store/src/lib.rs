@@ -1,8 +1,9 @@
-//! The backends of [`resource::Store`]: SQLite in a file, for one machine or for several processes that share it.
+//! The backends of [`resource::Store`]: SQLite in a file, for one machine or for several processes that share it; etcd v3.
 //!
 //! [`open`] takes a [`Config`] (a `calicoctl.cfg`, or the environment; none means SQLite at its production path) and
-//! gives an [`AnyStore`]. Calls are short and synchronous inside their async functions, so that a program without an async
-//! runtime drives them with [`block_on`]. Only [`resource::Store::wait`] waits, and one background thread a store wakes it.
+//! gives an [`AnyStore`]. A program without an async runtime drives its calls with [`block_on`]: SQLite's are short and
+//! synchronous inside their async functions, etcd's are done by a background thread that wakes the caller. A thread of the
+//! store's, started at its first use, also wakes those who are in [`resource::Store::wait`].
 //!
 //! This crate knows nothing of kinds or addresses; values are JSON text, kept byte for byte.
 //!
@@ -16,9 +17,13 @@
 mod any;
 mod block_on;
 mod config;
+mod etcd;
 mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use any::{AnyStore, open};
 pub use block_on::block_on;
 pub use config::{Config, ConfigError, DEFAULT_CONFIG_FILE, DEFAULT_SQLITE_PATH, Datastore};
+pub use etcd::{Endpoint, EtcdOptions, EtcdStore, Pem, Secret};
 pub use sqlite::{SqliteOptions, SqliteStore};

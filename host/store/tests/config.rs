@@ -3,24 +3,12 @@
 use std::fs;
 
 use resource::{Key, Kind, Store, StoreError};
-use store::{Config, DEFAULT_SQLITE_PATH, Datastore, SqliteStore, block_on, open};
+use store::{
+    Config, DEFAULT_SQLITE_PATH, Datastore, EtcdOptions, Pem, Secret, SqliteStore, block_on, open,
+};
 
-/// docs/symptoms.md has a row whose parts stand in the message, in their order.
-fn explained(message: &str) {
-    let page = include_str!("../../../docs/symptoms.md");
-    let rows = page
-        .lines()
-        .filter_map(|line| Some(line.strip_prefix("| `")?.split_once("` |")?.0));
-    let fits = |row: &str| {
-        let mut rest = Some(message);
-        for part in row.split('…') {
-            rest = rest.and_then(|r| Some(r.split_once(part.trim())?.1));
-        }
-        rest.is_some()
-    };
-    let found = rows.filter(|row| fits(row)).count();
-    assert!(found > 0, "docs/symptoms.md does not explain: {message}");
-}
+mod symptoms;
+use symptoms::explained;
 
 fn from_env(variables: &[(&str, &str)]) -> Result<String, String> {
     let found = Config::from_variables(|name| {
@@ -141,18 +129,104 @@ fn a_named_file_must_be_there() {
 
 #[test]
 fn stores_that_are_not_there_yet_say_so() {
-    for name in ["etcdv3", "kubernetes"] {
-        let config =
-            Config::from_variables(|n| (n == "DATASTORE_TYPE").then(|| name.to_string())).unwrap();
-        explained(&open(&config).unwrap_err().to_string());
-        assert_eq!(
-            open(&config).unwrap_err().to_string(),
-            format!(
-                "datastore type '{name}' (environment, DATASTORE_TYPE) is not there yet: \
-                 set DATASTORE_TYPE=sqlite, or leave it unset"
-            )
-        );
+    let config =
+        Config::from_variables(|n| (n == "DATASTORE_TYPE").then(|| "kubernetes".to_string()))
+            .unwrap();
+    assert_eq!(
+        explained(&open(&config).unwrap_err().to_string()),
+        "datastore type 'kubernetes' (environment, DATASTORE_TYPE) is not there yet: \
+         set DATASTORE_TYPE=sqlite, or leave it unset"
+    );
+}
+
+fn etcd_of(config: Result<Config, store::ConfigError>) -> Result<EtcdOptions, String> {
+    match config.map_err(|e| explained(&e.to_string()))?.datastore {
+        Datastore::EtcdV3(options) => Ok(options),
+        other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn etcd_in_the_environment() {
+    let read = |variables: &[(&str, &str)]| {
+        etcd_of(Config::from_variables(|name| {
+            let (_, value) = variables.iter().find(|(n, _)| *n == name)?;
+            Some((*value).to_string())
+        }))
+    };
+    let options = read(&[
+        ("ETCD_ENDPOINTS", "https://a:2379, http://10.0.0.1:4001,"),
+        ("CALICO_ETCD_CA_CERT_FILE", "/wins"),
+        ("ETCD_CA_CERT_FILE", "/ca"),
+        ("ETCD_CERT_FILE", "/cert"),
+        ("ETCD_KEY_FILE", "/key"),
+        ("ETCD_USERNAME", "u"),
+        ("ETCD_PASSWORD", "p"),
+    ])
+    .unwrap();
+    let shown: Vec<String> = options.endpoints.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["https://a:2379", "http://10.0.0.1:4001"]);
+    assert_eq!(options.ca, Some(Pem::File("/wins".into())));
+    assert_eq!(options.certificate, Some(Pem::File("/cert".into())));
+    assert_eq!(options.key, Some(Pem::File("/key".into())));
+    let login = options.login.unwrap();
+    assert_eq!((login.0.as_str(), login.1.reveal()), ("u", "p"));
+    // A user without a password is passed over, as Calico does.
+    let options = read(&[("ETCD_ENDPOINTS", "http://a:1"), ("ETCD_USERNAME", "u")]).unwrap();
+    assert_eq!(options.login, None);
+    for (variables, expected) in [
+        (
+            &[("DATASTORE_TYPE", "etcdv3")][..],
+            "no etcd endpoints specified (environment, DATASTORE_TYPE): set ETCD_ENDPOINTS (etcdEndpoints), like http://10.0.0.1:2379",
+        ),
+        (
+            &[
+                ("ETCD_ENDPOINTS", "http://a:1"),
+                ("ETCD_DISCOVERY_SRV", "example.com"),
+            ],
+            "multiple discovery or bootstrap options specified, use either \"etcdEndpoints\" or \"etcdDiscoverySrv\"",
+        ),
+        (
+            &[
+                ("DATASTORE_TYPE", "etcdv3"),
+                ("ETCD_DISCOVERY_SRV", "example.com"),
+            ],
+            "etcd's discovery by DNS SRV (environment, DATASTORE_TYPE) is not there yet: write the members of example.com as ETCD_ENDPOINTS (etcdEndpoints)",
+        ),
+        (
+            &[("ETCD_ENDPOINTS", "ftp://a:1")],
+            "etcd endpoint 'ftp://a:1': the scheme 'ftp' is not known here; write it like http://10.0.0.1:2379 or https://etcd-1:2379",
+        ),
+    ] {
+        assert_eq!(read(variables).unwrap_err(), expected);
+    }
+}
+
+#[test]
+fn etcd_in_the_config_file() {
+    let read = |spec: &str| {
+        let head = "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nspec:\n  etcdEndpoints: https://a:1\n";
+        etcd_of(Config::parse(&format!("{head}{spec}"), "calicoctl.cfg"))
+    };
+    let options = read("  etcdCACert: ca\n  etcdCert: cert\n  etcdKey: key\n  etcdUsername: u\n  etcdPassword: p\n").unwrap();
+    let inline = |text: &str| Some(Pem::Inline(Secret::from(text.to_string())));
+    assert_eq!(
+        (options.ca, options.certificate, options.key),
+        (inline("ca"), inline("cert"), inline("key"))
+    );
+    assert!(options.login.is_some());
+    let options = read("  etcdCACertFile: /ca\n").unwrap();
+    assert_eq!(options.ca, Some(Pem::File("/ca".into())));
+    assert_eq!(options.origin, "calicoctl.cfg");
+    assert_eq!(
+        read("  etcdCACertFile: /ca\n  etcdKey: key\n").unwrap_err(),
+        "Cannot mix inline certificate-key and certificate / key files"
+    );
+    let shown = format!(
+        "{:?}",
+        read("  etcdUsername: u\n  etcdPassword: hunter2\n").unwrap()
+    );
+    assert!(!shown.contains("hunter2"), "{shown}");
 }
 
 #[test]

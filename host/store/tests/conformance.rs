@@ -1,4 +1,4 @@
-//! SQLite and memory pass the same suite.
+//! All backends pass the same suite.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use resource::conformance::{self, counter};
 use resource::{Key, KeyPrefix, Kind, MemoryStore, Store, StoreError};
+use store::testing::{Etcd, skipped};
 use store::{AnyStore, SqliteOptions, SqliteStore, block_on};
 
 #[test]
@@ -22,6 +23,18 @@ fn sqlite_conforms() {
     block_on(conformance::check(|| {
         let number = number.fetch_add(1, Ordering::Relaxed);
         SqliteStore::open(directory.path().join(format!("{number}.db"))).unwrap()
+    }));
+}
+
+#[test]
+fn etcd_conforms() {
+    if skipped() {
+        return;
+    }
+    let etcd = Etcd::start();
+    block_on(conformance::check(|| {
+        etcd.wipe();
+        etcd.store()
     }));
 }
 
@@ -78,6 +91,59 @@ fn sqlite_clones_miss_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let store = AnyStore::Sqlite(SqliteStore::open(directory.path().join("selvedge.db")).unwrap());
     concurrently(|| store.clone());
+}
+
+#[test]
+fn etcd_followers_miss_nothing() {
+    if skipped() {
+        return;
+    }
+    let etcd = Etcd::start();
+    concurrently(|| AnyStore::Etcd(etcd.store()));
+}
+
+#[test]
+fn etcd_clones_miss_nothing() {
+    if skipped() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let store = AnyStore::Etcd(etcd.store());
+    concurrently(|| store.clone());
+}
+
+/// 64 threads add to one number by compare-and-swap; none is lost.
+fn count_together(open: impl Fn() -> AnyStore) {
+    const WRITERS: u64 = 64;
+    const EACH: u64 = 5;
+    thread::scope(|scope| {
+        for _ in 0..WRITERS {
+            let store = open();
+            scope.spawn(move || {
+                for _ in 0..EACH {
+                    block_on(conformance::increment(&store, &counter()));
+                }
+            });
+        }
+    });
+    let entry = block_on(open().get(&counter())).unwrap().unwrap();
+    assert_eq!(entry.value, (WRITERS * EACH).to_string());
+}
+
+#[test]
+fn sixty_four_writers_of_sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("selvedge.db");
+    count_together(|| AnyStore::Sqlite(SqliteStore::open(&path).unwrap()));
+}
+
+#[test]
+fn sixty_four_writers_of_etcd() {
+    if skipped() {
+        return;
+    }
+    let etcd = Etcd::start();
+    count_together(|| AnyStore::Etcd(etcd.store()));
 }
 
 #[test]

@@ -315,6 +315,18 @@ impl Store for SqliteStore {
         })
     }
 
+    async fn unknown_paths(&self) -> StoreResult<Vec<String>> {
+        self.read(|tx| {
+            let mut statement = tx.prepare_cached("SELECT path FROM \"values\" ORDER BY path")?;
+            let paths = statement.query_map([], |row| row.get(0))?;
+            let paths = paths.collect::<rusqlite::Result<Vec<String>>>()?;
+            Ok(paths
+                .into_iter()
+                .filter(|p| Key::from_path(p).is_none())
+                .collect())
+        })
+    }
+
     async fn changes(&self, cursor: u64) -> StoreResult<Changes> {
         self.read(|tx| {
             let current = unsigned(current_revision(tx)?);
