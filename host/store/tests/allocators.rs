@@ -27,6 +27,7 @@ use store::{AnyStore, Endpoint, EtcdOptions, EtcdStore, SqliteStore, block_on};
 const STORE: &str = "ALLOCATORS_STORE";
 const JOURNAL: &str = "ALLOCATORS_JOURNAL";
 const NUMBER: &str = "ALLOCATORS_NUMBER";
+const NODE: &str = "ALLOCATORS_NODE";
 const BLIND: &str = "ALLOCATORS_BLIND";
 
 /// A storm takes seconds; this is for a machine that is very busy.
@@ -217,20 +218,27 @@ fn child() {
     let number: u64 = variable(NUMBER).parse().unwrap();
     let store = open(&variable(STORE));
     let blind = std::env::var(BLIND).is_ok();
+    let node = variable(NODE);
+    let allocator = |name: String, seed: u64| Allocator {
+        store: Careless {
+            inner: store.clone(),
+            blind,
+        },
+        journal: variable(JOURNAL).into(),
+        name,
+        node: node.clone(),
+        random: Random(seed),
+        containers: Vec::new(),
+        made: 0,
+    };
+    // As a runtime that starts again clears away the containers of before.
+    let survey = block_on(Ipam::new(&store).survey()).unwrap();
+    for workload in survey.workloads.iter().filter(|w| w.spec.node == node) {
+        allocator(String::new(), 0).delete(&workload.metadata.name);
+    }
     let threads: Vec<_> = (0..THREADS)
         .map(|thread| {
-            let allocator = Allocator {
-                store: Careless {
-                    inner: store.clone(),
-                    blind,
-                },
-                journal: variable(JOURNAL).into(),
-                name: format!("{number}-{thread}"),
-                node: format!("n{}", number % PROCESSES),
-                random: Random(number * 1000 + thread),
-                containers: Vec::new(),
-                made: 0,
-            };
+            let allocator = allocator(format!("{number}-{thread}"), number * 1000 + thread);
             thread::spawn(move || allocator.run())
         })
         .collect();
@@ -248,13 +256,14 @@ struct Storm {
 }
 
 impl Storm {
-    fn spawn(&mut self) -> Child {
+    fn spawn(&mut self, node: u64) -> Child {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args(["child", "--exact", "--ignored", "--nocapture"])
             .env(STORE, &self.store)
             .env(JOURNAL, &self.journal)
             .env(NUMBER, self.started.to_string())
+            .env(NODE, format!("n{node}"))
             .stdout(Stdio::null());
         if self.blind {
             command.env(BLIND, "1");
@@ -266,8 +275,8 @@ impl Storm {
     /// Runs all processes, killing one after another, until the journal has what is waited for.
     fn rage(&mut self, until: impl Fn(&Journal) -> bool) -> Journal {
         let mut random = Random(7);
-        for _ in 0..PROCESSES {
-            let child = self.spawn();
+        for node in 0..PROCESSES {
+            let child = self.spawn(node);
             self.children.push(child);
         }
         let end = Instant::now() + PATIENCE;
@@ -277,13 +286,13 @@ impl Storm {
             if Instant::now() >= end || self.started > 4 * PROCESSES && until(&journal) {
                 break;
             }
-            let which = usize::try_from(random.next(PROCESSES)).unwrap();
+            let node = random.next(PROCESSES);
+            let which = usize::try_from(node).unwrap();
             // What ended by itself has failed.
             assert_eq!(self.children[which].try_wait().unwrap(), None);
-            let successor = self.spawn();
-            let mut victim = std::mem::replace(&mut self.children[which], successor);
-            victim.kill().unwrap();
-            victim.wait().unwrap();
+            self.children[which].kill().unwrap();
+            self.children[which].wait().unwrap();
+            self.children[which] = self.spawn(node);
         }
         for child in &mut self.children {
             child.kill().unwrap();
