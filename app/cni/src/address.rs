@@ -76,7 +76,7 @@ pub fn assign(
             pools,
             intended: Use::Workload,
             max_blocks: None,
-            reserved: &[],
+            windows: false,
         };
         match one(&ipam, &request, now) {
             Ok(assigned) => given.push(assigned),

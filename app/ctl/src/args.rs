@@ -12,6 +12,8 @@ pub struct Opt {
     pub short: Option<char>,
     /// Whether a value follows.
     pub value: bool,
+    /// Whether it may be given more than once.
+    pub many: bool,
 }
 
 /// An option without a value.
@@ -20,6 +22,7 @@ pub const fn flag(long: &'static str, short: Option<char>) -> Opt {
         long,
         short,
         value: false,
+        many: false,
     }
 }
 
@@ -29,6 +32,17 @@ pub const fn value(long: &'static str, short: Option<char>) -> Opt {
         long,
         short,
         value: true,
+        many: false,
+    }
+}
+
+/// An option with a value that may be given more than once.
+pub const fn values(long: &'static str) -> Opt {
+    Opt {
+        long,
+        short: None,
+        value: true,
+        many: true,
     }
 }
 
@@ -61,6 +75,12 @@ impl Args {
             .iter()
             .find(|(name, _)| *name == long)
             .and_then(|(_, value)| value.as_deref())
+    }
+
+    /// All of the option's values, in order.
+    pub fn all(&self, long: &str) -> Vec<&str> {
+        let options = self.options.iter().filter(|(name, _)| *name == long);
+        options.filter_map(|(_, value)| value.as_deref()).collect()
     }
 }
 
@@ -109,8 +129,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn set(&mut self, option: Opt, value: Option<String>) {
-        // No option of ours may be repeated.
-        self.misuse |= self.args.has(option.long);
+        self.misuse |= !option.many && self.args.has(option.long);
         self.args.options.push((option.long, value));
     }
 
@@ -182,6 +201,7 @@ mod tests {
         flag("recursive", Some('R')),
         flag("export", None),
         flag("extra", None),
+        values("report"),
     ];
 
     fn check(line: &str, expected: Result<(&[&str], &[&str]), Misuse>) {
@@ -226,6 +246,10 @@ mod tests {
         check("--ex", Err(Misuse::Usage));
         check("--export=1", Err(Misuse::Usage));
         check("-o yaml -o json", Err(Misuse::Usage));
+        check(
+            "--report a --report=b",
+            Ok((&["report=a", "report=b"], &[])),
+        );
         check("--bogus -h", Err(Misuse::Help));
         check("--he", Err(Misuse::Help));
     }

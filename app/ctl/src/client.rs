@@ -198,7 +198,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A random UUIDv4 and the time.
-fn stamp(world: &World<'_>) -> Result<Stamp, String> {
+pub fn stamp(world: &World<'_>) -> Result<Stamp, String> {
     let mut bytes = world
         .random_bytes()
         .map_err(|failure| failure.to_string())?;

@@ -1,5 +1,6 @@
 //! From a command line to an exit code.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -56,6 +57,7 @@ pub fn run(argv: Vec<OsString>, persona: Persona) -> i32 {
         }
     }));
     let random = |buffer: &mut [u8]| File::open("/dev/urandom")?.read_exact(buffer);
+    let etcd = Cell::new(false);
     let mut world = World {
         persona,
         stdin: &mut io::stdin(),
@@ -65,17 +67,20 @@ pub fn run(argv: Vec<OsString>, persona: Persona) -> i32 {
         random: &random,
         pause: &std::thread::sleep,
         root: PathBuf::from("/"),
+        environment: &|name| std::env::var(name).ok(),
+        etcd: &etcd,
     };
-    run_with(&argv, &mut world, open)
+    run_with(&argv, &mut world, |file| open(file, &etcd))
 }
 
-fn open(file: Option<&Path>) -> Result<store::AnyStore, OpenError> {
+fn open(file: Option<&Path>, etcd: &Cell<bool>) -> Result<store::AnyStore, OpenError> {
     let config = store::Config::load(file).map_err(|error| match error {
         store::ConfigError::Unreadable { reason: None, .. } => {
             OpenError::NoConfig(error.to_string())
         }
         other => OpenError::Other(other.to_string()),
     })?;
+    etcd.set(matches!(config.datastore, store::Datastore::EtcdV3 { .. }));
     store::open(&config).map_err(|error| OpenError::Other(error.to_string()))
 }
 
@@ -248,7 +253,9 @@ fn on_ipam<S: Store + Sync>(
         "show" => &usage::IPAM_SHOW,
         "release" => &usage::IPAM_RELEASE,
         "configure" => &usage::IPAM_CONFIGURE,
-        "check" | "split" => return Err(absent(&format!("ipam {below}"))),
+        "check" => &usage::IPAM_CHECK,
+        "split" => &usage::IPAM_SPLIT,
+        "collect" if world.persona == Persona::Selvedge => &usage::IPAM_COLLECT,
         _ => return world.print(format_args!("{}\n\n", usage::IPAM.help())),
     };
     let Some(args) = read(usage, rest, world)? else {
@@ -258,7 +265,10 @@ fn on_ipam<S: Store + Sync>(
     let client = checked(&args, allow, &store)?;
     match below.as_str() {
         "show" => ipam::show(&args, &client, world),
-        "release" => ipam::release(&args, &client, world),
+        "check" => ipam::check::run(&args, &client, world),
+        "collect" => ipam::collect::run(&args, &client, world),
+        "release" => ipam::release::run(&args, &client, world),
+        "split" => ipam::split::run(&args, &client, &store, world),
         _ => ipam::configure(&args, &client, world),
     }
 }

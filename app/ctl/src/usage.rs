@@ -3,7 +3,7 @@
 //! The usage of a command is part of its interface: it is printed to stderr when a command line does not fit, and scripts
 //! that wrap calicoctl look for it.
 
-use crate::args::{self, Args, Misuse, Opt, flag, value};
+use crate::args::{self, Args, Misuse, Opt, flag, value, values};
 
 /// The words that are commands of calicoctl.
 pub const COMMANDS: &[&str] = &[
@@ -93,6 +93,28 @@ fn describe(long: &str) -> (&'static str, &'static str) {
             "=<Enabled|Disabled>",
             "Whether virtual machines keep their addresses.",
         ),
+        "from-report" => (
+            "=<REPORT>",
+            "Release all leaked addresses from the report; of several, those that all have.",
+        ),
+        "force" => (
+            "",
+            "Release also when the report is another version's, or the datastore is not locked.",
+        ),
+        "show-all-ips" => ("", "Print all IPs that are checked."),
+        "show-problem-ips" => (
+            "",
+            "Print all IPs that are leaked or not allocated properly.",
+        ),
+        "output" => ("=<FILE>", "Path to output report file."),
+        "kubeconfig" => ("=<KUBECONFIG>", "Path to Kubeconfig file."),
+        "cidr" => ("=<CIDR>", "CIDR of the IP pool to split."),
+        "name" => ("=<POOL_NAME>", "Name of the IP pool to split."),
+        "grace" => (
+            "=<DURATION>",
+            "How old an unused address must be [default: 15m].",
+        ),
+        "dry-run" => ("", "Say what would go, and leave it."),
         "show-blocks" => ("", "Show the blocks of each pool."),
         "show-borrowed" => ("", "Show addresses taken from blocks of other nodes."),
         "show-configuration" => ("", "Show the configuration of address management."),
@@ -432,10 +454,12 @@ pub const IPAM: Usage = Usage {
 Usage:
   calicoctl ipam <command> [<args>...]
 
+    check        Check the integrity of the IPAM datastructures.
     release      Release a Calico assigned IP address.
     show         Show details of a Calico configuration,
                  assigned IP address, or of overall IP usage.
-    configure    Configure IPAM.",
+    configure    Configure IPAM.
+    split        Split the specified IP pool.",
         purpose: "See 'calicoctl ipam <command> --help' to read about a specific subcommand.",
     },
     options: &[],
@@ -467,16 +491,82 @@ Usage:
     options_first: false,
 };
 
+/// `ipam check`
+pub const IPAM_CHECK: Usage = Usage {
+    help: Help::Made {
+        pattern: "\
+Usage:
+  calicoctl ipam check [--config=<CONFIG>] [--show-all-ips] [--show-problem-ips] [-o <FILE>] [--kubeconfig=<KUBECONFIG>] [--context=<context>] [--allow-version-mismatch]",
+        purpose: "Compares the addresses that are given with those that are in use.",
+    },
+    options: &[
+        value("output", Some('o')),
+        flag("show-all-ips", None),
+        flag("show-problem-ips", None),
+        value("kubeconfig", None),
+        CONFIG,
+        CONTEXT,
+        ALLOW,
+    ],
+    fits: nothing,
+    options_first: false,
+};
+
 /// `ipam release`
 pub const IPAM_RELEASE: Usage = Usage {
     help: Help::Made {
         pattern: "\
 Usage:
-  calicoctl ipam release --ip=<IP> [--config=<CONFIG>] [--context=<context>] [--allow-version-mismatch]",
+  calicoctl ipam release [--ip=<IP>] [--from-report=<REPORT>]... [--config=<CONFIG>] [--force] [--context=<context>] [--allow-version-mismatch]",
         purpose: "Takes an address back from whoever has it; he is not asked.",
     },
-    options: &[value("ip", None), CONFIG, CONTEXT, ALLOW],
-    fits: |args| nothing(args) && args.has("ip"),
+    options: &[
+        value("ip", None),
+        values("from-report"),
+        flag("force", None),
+        CONFIG,
+        CONTEXT,
+        ALLOW,
+    ],
+    fits: |args| nothing(args) && (args.has("ip") || args.has("from-report")),
+    options_first: false,
+};
+
+/// `ipam split`
+pub const IPAM_SPLIT: Usage = Usage {
+    help: Help::Made {
+        pattern: "\
+Usage:
+  calicoctl ipam split <NUMBER> [--cidr=<CIDR>] [--name=<POOL_NAME>] [--config=<CONFIG>] [--context=<context>] [--allow-version-mismatch]",
+        purpose: "Splits an IP pool into equal smaller ones, as many as a power of 2; blocks and addresses stay.",
+    },
+    options: &[
+        value("cidr", None),
+        value("name", None),
+        CONFIG,
+        CONTEXT,
+        ALLOW,
+    ],
+    fits: |args| args.positionals.len() == 1,
+    options_first: false,
+};
+
+/// `ipam collect`, which calicoctl does not have.
+pub const IPAM_COLLECT: Usage = Usage {
+    help: Help::Made {
+        pattern: "\
+Usage:
+  selvedge ipam collect [--grace=<DURATION>] [--dry-run] [--config=<CONFIG>] [--allow-version-mismatch]",
+        purpose: "Releases what nobody uses: leaked addresses, empty blocks, claims of nodes that are gone. The agents do so by themselves.",
+    },
+    options: &[
+        value("grace", None),
+        flag("dry-run", None),
+        CONFIG,
+        CONTEXT,
+        ALLOW,
+    ],
+    fits: nothing,
     options_first: false,
 };
 

@@ -72,7 +72,7 @@ pub fn cluster<S: Store + Sync>(
     }
 }
 
-fn information<S: Store + Sync>(client: &Client<'_, S>) -> Result<ClusterInformation, String> {
+pub fn information<S: Store + Sync>(client: &Client<'_, S>) -> Result<ClusterInformation, String> {
     let value = client.get(Kind::ClusterInformation, None, "default")?;
     Object::from_value(value).map_err(|error| error.to_string())
 }

@@ -1,5 +1,6 @@
 //! What a command touches besides the store.
 
+use std::cell::Cell;
 use std::fmt::{self, Display};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -28,6 +29,10 @@ pub struct World<'a> {
     pub pause: &'a dyn Fn(Duration),
     /// What absolute paths of the system (`/proc`, `/var/run/calico`, `/etc/calico`) are below; `/` in production.
     pub root: PathBuf,
+    /// The environment; `None` for what is not set there.
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether the datastore is etcd: whoever opens it says so, for calicoctl looks elsewhere then.
+    pub etcd: &'a Cell<bool>,
 }
 
 impl World<'_> {

@@ -231,6 +231,8 @@ struct Session {
     races: Arc<AtomicUsize>,
     root: PathBuf,
     writes: Cell<u8>,
+    /// Sessions of calicoctl were captured on etcd.
+    etcd: Cell<bool>,
 }
 
 impl Session {
@@ -240,6 +242,7 @@ impl Session {
             races: Arc::default(),
             root: root.to_path_buf(),
             writes: Cell::new(0),
+            etcd: Cell::new(true),
         }
     }
 
@@ -259,6 +262,8 @@ impl Session {
             random: &random,
             pause: &|_| (),
             root: self.root.clone(),
+            environment: &|_| None,
+            etcd: &self.etcd,
         };
         let code = run_with(words, &mut world, |file| match file {
             Some(file) if !file.exists() => Err(OpenError::NoConfig(format!(
@@ -423,6 +428,27 @@ fn bgp_filters() {
 #[test]
 fn datastore_migrate() {
     check(&["25-migrate.txt"]);
+}
+
+/// Puts into the store what Calico wrote: a file of paths and values, each on its line.
+fn put_captured(session: &Session, file: &str) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let text = fs::read_to_string(golden.join(file)).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    for pair in lines.chunks(2) {
+        let key = Key::from_path(pair[0]).expect("a path of Calico's");
+        block_on(session.store.create(&key, pair[1])).unwrap();
+    }
+}
+
+#[test]
+fn addresses() {
+    let root = tempfile::tempdir().unwrap();
+    let session = Session::new(root.path());
+    put_captured(&session, "ipam-store-1.txt");
+    check_on(&session, &["25-ipam.txt"]);
+    put_captured(&session, "ipam-store-2.txt");
+    check_on(&session, &["26-ipam-two.txt"]);
 }
 
 /// What the page on BGPFilters shows is accepted as it says.

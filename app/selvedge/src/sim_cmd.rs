@@ -51,6 +51,8 @@ impl CommandLine for Commands {
             pause: &|_| {},
             // There are no files: a command that names one says that it is not there.
             root: "/nonexistent".into(),
+            environment: &|_| None,
+            etcd: &std::cell::Cell::new(false),
         };
         let words = command.words.get(1..).unwrap_or_default();
         let status = ctl::run_with(words, &mut world, |_| Ok(store.clone()));

@@ -151,7 +151,7 @@ impl Resources {
                 };
                 self.affinities.insert((host.clone(), *cidr), affinity);
             }
-            Key::Handle(_) | Key::IpamConfig => {}
+            Key::VirtualAffinity { .. } | Key::Handle(_) | Key::IpamConfig | Key::Lease(_) => {}
         }
         Ok(())
     }
@@ -181,7 +181,7 @@ impl Resources {
             Key::BlockAffinity { host, cidr } => {
                 self.affinities.remove(&(host.clone(), *cidr));
             }
-            Key::Handle(_) | Key::IpamConfig => {}
+            Key::VirtualAffinity { .. } | Key::Handle(_) | Key::IpamConfig | Key::Lease(_) => {}
         }
     }
 
@@ -228,7 +228,7 @@ fn part_of(key: &Key) -> Option<Part> {
             _ => None,
         },
         Key::Block(_) | Key::BlockAffinity { .. } => Some(Part::Cluster),
-        Key::Handle(_) | Key::IpamConfig => None,
+        Key::VirtualAffinity { .. } | Key::Handle(_) | Key::IpamConfig | Key::Lease(_) => None,
     }
 }
 

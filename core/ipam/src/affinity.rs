@@ -1,4 +1,4 @@
-//! A host's claims on blocks.
+//! Claims on blocks, of hosts and of the load balancer.
 //!
 //! ```text
 //!                 create                 block is ours              give up
@@ -13,8 +13,9 @@
 
 use ipnet::IpNet;
 use resource::kinds::{AffinityState, Block};
-use resource::{Key, KeyPrefix, Store};
+use resource::{KeyPrefix, Store, StoreResult};
 
+use crate::claimant::Claimant;
 use crate::records::{RETRIES, Stored, unless_lost};
 use crate::refusal::IpamResult;
 use crate::{Ipam, Refusal, block};
@@ -28,6 +29,33 @@ pub enum Claim {
     NotOurs,
 }
 
+/// How a block is to be made where there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct Born {
+    /// Unix nanoseconds.
+    pub now: u64,
+    /// Whether its first and last addresses are Windows'.
+    pub windows: bool,
+}
+
+impl Born {
+    /// A block without reserve.
+    pub fn at(now: u64) -> Born {
+        Born {
+            now,
+            windows: false,
+        }
+    }
+
+    fn block(self, cidr: IpNet, claimant: Claimant<'_>) -> Block {
+        let mut block = block::new(cidr, claimant, self.now);
+        if self.windows {
+            block::reserve_for_windows(&mut block);
+        }
+        block
+    }
+}
+
 /// What to give up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
@@ -37,6 +65,18 @@ pub enum Release {
     IfEmpty,
     /// The block only while it is empty and has this sequence number.
     IfEmptyAt(u64),
+}
+
+impl Release {
+    fn keeps(self, block: &Block) -> bool {
+        match self {
+            Release::Any => false,
+            Release::IfEmpty => !block::is_empty(block),
+            Release::IfEmptyAt(sequence) => {
+                !block::is_empty(block) || block.sequence_number != sequence
+            }
+        }
+    }
 }
 
 /// What became of an affinity to be given up.
@@ -53,9 +93,14 @@ impl<S: Store> Ipam<'_, S> {
     ///
     /// # Errors
     /// [`Refusal::ConflictLimit`]; the store's.
-    pub(crate) async fn claim(&self, host: &str, cidr: IpNet, now: u64) -> IpamResult<Claim> {
+    pub(crate) async fn claim(
+        &self,
+        claimant: Claimant<'_>,
+        cidr: IpNet,
+        born: Born,
+    ) -> IpamResult<Claim> {
         for _ in 0..RETRIES {
-            if let Some(claim) = self.try_claim(host, cidr, now).await? {
+            if let Some(claim) = self.try_claim(claimant, cidr, born).await? {
                 return Ok(claim);
             }
         }
@@ -63,21 +108,28 @@ impl<S: Store> Ipam<'_, S> {
     }
 
     /// One round of a claim; `None` when somebody was faster.
-    async fn try_claim(&self, host: &str, cidr: IpNet, now: u64) -> IpamResult<Option<Claim>> {
-        let Some(affinity) = self.open_affinity(host, cidr).await? else {
+    async fn try_claim(
+        &self,
+        claimant: Claimant<'_>,
+        cidr: IpNet,
+        born: Born,
+    ) -> IpamResult<Option<Claim>> {
+        let Some(affinity) = self.open_affinity(claimant, cidr).await? else {
             return Ok(None);
         };
         let confirmed = affinity.value == AffinityState::Confirmed;
         match self.block(cidr).await? {
             // A block that others have, or nobody: the claim is lost or stale.
-            Some(stored) if !block::is_of(&stored.value, host) => {
-                let deleted = self.delete_affinity(host, cidr, affinity.revision).await;
+            Some(stored) if !block::is_of(&stored.value, claimant) => {
+                let deleted = self
+                    .delete_affinity(claimant, cidr, affinity.revision)
+                    .await;
                 Ok(unless_lost(deleted)?.map(|()| Claim::NotOurs))
             }
             Some(stored) if confirmed => Ok(Some(Claim::Ours(stored))),
             Some(stored) => {
                 let rewritten = self.update_block(stored.value, stored.revision).await;
-                self.confirm(host, cidr, affinity.revision, unless_lost(rewritten)?)
+                self.confirm(claimant, cidr, affinity.revision, unless_lost(rewritten)?)
                     .await
             }
             None => {
@@ -85,13 +137,13 @@ impl<S: Store> Ipam<'_, S> {
                 // affinity without a block (a damaged store) becomes pending here.
                 let pending = AffinityState::Pending;
                 let written = self
-                    .update_affinity(host, cidr, pending, affinity.revision)
+                    .update_affinity(claimant, cidr, pending, affinity.revision)
                     .await;
                 let Some(revision) = unless_lost(written)? else {
                     return Ok(None);
                 };
-                let created = self.create_block(block::new(cidr, host, now)).await;
-                self.confirm(host, cidr, revision, unless_lost(created)?)
+                let created = self.create_block(born.block(cidr, claimant)).await;
+                self.confirm(claimant, cidr, revision, unless_lost(created)?)
                     .await
             }
         }
@@ -100,17 +152,17 @@ impl<S: Store> Ipam<'_, S> {
     /// The affinity, made if absent, and brought to pending unless it is confirmed.
     async fn open_affinity(
         &self,
-        host: &str,
+        claimant: Claimant<'_>,
         cidr: IpNet,
     ) -> IpamResult<Option<Stored<AffinityState>>> {
         let pending = AffinityState::Pending;
-        let opened = match self.affinity(host, cidr).await? {
+        let opened = match self.affinity(claimant, cidr).await? {
             Some(found) if found.value == AffinityState::Confirmed => return Ok(Some(found)),
             Some(found) => {
-                self.update_affinity(host, cidr, pending, found.revision)
+                self.update_affinity(claimant, cidr, pending, found.revision)
                     .await
             }
-            None => self.create_affinity(host, cidr).await,
+            None => self.create_affinity(claimant, cidr).await,
         };
         Ok(unless_lost(opened)?.map(|revision| Stored {
             value: pending,
@@ -121,7 +173,7 @@ impl<S: Store> Ipam<'_, S> {
     /// Confirms the affinity that was pending at `revision`, once the block is written.
     async fn confirm(
         &self,
-        host: &str,
+        claimant: Claimant<'_>,
         cidr: IpNet,
         revision: u64,
         written: Option<Stored<Block>>,
@@ -130,7 +182,7 @@ impl<S: Store> Ipam<'_, S> {
             return Ok(None);
         };
         let confirmed = self
-            .update_affinity(host, cidr, AffinityState::Confirmed, revision)
+            .update_affinity(claimant, cidr, AffinityState::Confirmed, revision)
             .await;
         Ok(unless_lost(confirmed)?.map(|_| Claim::Ours(stored)))
     }
@@ -139,8 +191,13 @@ impl<S: Store> Ipam<'_, S> {
     ///
     /// # Errors
     /// [`Refusal::ConflictLimit`]; the store's.
-    pub async fn claim_block(&self, host: &str, cidr: IpNet, now: u64) -> IpamResult<bool> {
-        match self.claim(host, cidr, now).await? {
+    pub async fn claim_block(
+        &self,
+        claimant: impl Into<Claimant<'_>>,
+        cidr: IpNet,
+        now: u64,
+    ) -> IpamResult<bool> {
+        match self.claim(claimant.into(), cidr, Born::at(now)).await? {
             Claim::Ours(_) => Ok(true),
             Claim::NotOurs => Ok(false),
         }
@@ -152,12 +209,13 @@ impl<S: Store> Ipam<'_, S> {
     /// [`Refusal::ConflictLimit`]; the store's.
     pub async fn release_affinity(
         &self,
-        host: &str,
+        claimant: impl Into<Claimant<'_>>,
         cidr: IpNet,
         release: Release,
     ) -> IpamResult<Outcome> {
+        let claimant = claimant.into();
         for _ in 0..RETRIES {
-            if let Some(outcome) = self.try_release(host, cidr, release).await? {
+            if let Some(outcome) = self.try_release(claimant, cidr, release).await? {
                 return Ok(outcome);
             }
         }
@@ -166,56 +224,73 @@ impl<S: Store> Ipam<'_, S> {
 
     async fn try_release(
         &self,
-        host: &str,
+        claimant: Claimant<'_>,
         cidr: IpNet,
         release: Release,
     ) -> IpamResult<Option<Outcome>> {
-        let Some(affinity) = self.affinity(host, cidr).await? else {
-            return Ok(Some(Outcome::Gone));
+        let Some(affinity) = self.affinity(claimant, cidr).await? else {
+            return self.give_up_unclaimed(claimant, cidr, release).await;
         };
         let ours = self
             .block(cidr)
             .await?
-            .filter(|b| block::is_of(&b.value, host));
+            .filter(|b| block::is_of(&b.value, claimant));
         let Some(stored) = ours else {
-            let deleted = self.delete_affinity(host, cidr, affinity.revision).await;
+            let deleted = self
+                .delete_affinity(claimant, cidr, affinity.revision)
+                .await;
             return Ok(unless_lost(deleted)?.map(|()| Outcome::Gone));
         };
-        let keep = match release {
-            Release::Any => false,
-            Release::IfEmpty => !block::is_empty(&stored.value),
-            Release::IfEmptyAt(sequence) => {
-                !block::is_empty(&stored.value) || stored.value.sequence_number != sequence
-            }
-        };
-        if keep {
-            // A release that began on an empty block and lost it to an allocation has left the affinity half given up.
-            if affinity.value == AffinityState::PendingDeletion {
-                self.try_claim(host, cidr, stored.value.sequence_number)
-                    .await?;
+        if release.keeps(&stored.value) {
+            // A release that began on an empty block and lost it to an allocation has left the affinity half given up; a
+            // claim that was killed has left it half made.
+            if affinity.value != AffinityState::Confirmed {
+                let born = Born::at(stored.value.sequence_number);
+                self.try_claim(claimant, cidr, born).await?;
             }
             return Ok(Some(Outcome::Kept));
         }
         let leaving = AffinityState::PendingDeletion;
         let written = self
-            .update_affinity(host, cidr, leaving, affinity.revision)
+            .update_affinity(claimant, cidr, leaving, affinity.revision)
             .await;
         let Some(revision) = unless_lost(written)? else {
             return Ok(None);
         };
-        let given_up = if block::is_empty(&stored.value) {
-            self.delete_block(cidr, stored.revision).await
-        } else {
-            let mut value = stored.value;
-            value.affinity = None;
-            value.affinity_claim_time = None;
-            self.update_block(value, stored.revision).await.map(drop)
-        };
-        if unless_lost(given_up)?.is_none() {
+        if unless_lost(self.disown(stored).await)?.is_none() {
             return Ok(None);
         }
-        let deleted = self.delete_affinity(host, cidr, revision).await;
+        let deleted = self.delete_affinity(claimant, cidr, revision).await;
         Ok(unless_lost(deleted)?.map(|()| Outcome::Gone))
+    }
+
+    /// An empty block goes; one with addresses becomes nobody's.
+    async fn disown(&self, stored: Stored<Block>) -> StoreResult<()> {
+        let Stored {
+            mut value,
+            revision,
+        } = stored;
+        value.affinity = None;
+        value.affinity_claim_time = None;
+        self.update_or_delete_block(value, revision).await
+    }
+
+    /// A block that names somebody who has no affinity to it: no claim or release leaves that, a damaged store may.
+    async fn give_up_unclaimed(
+        &self,
+        claimant: Claimant<'_>,
+        cidr: IpNet,
+        release: Release,
+    ) -> IpamResult<Option<Outcome>> {
+        let stored = self.block(cidr).await?;
+        match stored.filter(|b| block::is_of(&b.value, claimant)) {
+            Some(stored) if !release.keeps(&stored.value) => {
+                let disowned = self.disown(stored).await;
+                Ok(unless_lost(disowned)?.map(|()| Outcome::Gone))
+            }
+            Some(_) => Ok(Some(Outcome::Kept)),
+            None => Ok(Some(Outcome::Gone)),
+        }
     }
 
     /// Gives up all claims of a host.
@@ -223,23 +298,24 @@ impl<S: Store> Ipam<'_, S> {
     /// # Errors
     /// [`Refusal::ConflictLimit`]; the store's.
     pub async fn release_host_affinities(&self, host: &str) -> IpamResult<()> {
-        for (cidr, _) in self.affinities(host).await? {
-            self.release_affinity(host, cidr, Release::Any).await?;
+        let claimant = Claimant::Host(host);
+        for (cidr, _) in self.affinities(claimant).await? {
+            self.release_affinity(claimant, cidr, Release::Any).await?;
         }
         Ok(())
     }
 
-    /// Gives up every host's claims inside a pool, as the deletion of an IPPool does once the pool is disabled.
+    /// Gives up everybody's claims inside a pool, as the deletion of an IPPool does once the pool is disabled.
     ///
     /// # Errors
     /// [`Refusal::ConflictLimit`]; the store's.
     pub async fn release_pool_affinities(&self, pool: IpNet) -> IpamResult<()> {
         let listing = self.store.list(&KeyPrefix::BlockAffinities).await?;
         for entry in listing.entries {
-            if let Key::BlockAffinity { host, cidr } = entry.key
+            if let Some((claimant, cidr)) = Claimant::of_key(&entry.key)
                 && pool.contains(&cidr)
             {
-                self.release_affinity(&host, cidr, Release::Any).await?;
+                self.release_affinity(claimant, cidr, Release::Any).await?;
             }
         }
         Ok(())

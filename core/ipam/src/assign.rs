@@ -6,8 +6,9 @@ use ipnet::IpNet;
 use resource::Store;
 use resource::kinds::{AffinityState, Block};
 
-use crate::affinity::{Claim, Release};
+use crate::affinity::{Born, Claim, Outcome, Release};
 use crate::block::{self, Owner};
+use crate::claimant::Claimant;
 use crate::config::Config;
 use crate::pools::{Pool, PoolChoice, Use};
 use crate::records::{RETRIES, Stored, unless_lost};
@@ -24,7 +25,7 @@ pub struct Request<'a> {
     pub family: Family,
     /// For whom.
     pub owner: &'a Owner,
-    /// On which node.
+    /// On which node; for [`Use::LoadBalancer`] the name under which blocks are claimed, [`crate::LOAD_BALANCER`].
     pub host: &'a str,
     /// From which pools.
     pub pools: PoolChoice<'a>,
@@ -32,8 +33,17 @@ pub struct Request<'a> {
     pub intended: Use,
     /// A lower limit on the node's blocks than the configuration's.
     pub max_blocks: Option<u32>,
-    /// Addresses that nobody is to get by chance (IPReservation).
-    pub reserved: &'a [IpNet],
+    /// Whether the node is Windows, which keeps four addresses of each new block for itself.
+    pub windows: bool,
+}
+
+impl<'a> Request<'a> {
+    fn claimant(&self) -> Claimant<'a> {
+        match self.intended {
+            Use::Workload | Use::Tunnel => Claimant::Host(self.host),
+            Use::LoadBalancer => Claimant::Virtual(self.host),
+        }
+    }
 }
 
 /// One address and the block it lies in.
@@ -97,12 +107,19 @@ impl<S: Store> Ipam<'_, S> {
             )
             .await?;
         let config = self.config().await?;
-        let affinities = self.affinities(request.host).await?;
+        let reserved = self.reservations().await?;
+        let claimant = request.claimant();
+        let affinities = self.affinities(claimant).await?;
         let mut run = Run {
             ipam: self,
             request,
-            now,
+            claimant,
+            born: Born {
+                now,
+                windows: request.windows,
+            },
             pools: &pools.usable,
+            reserved: &reserved,
             strict: config.strict_affinity,
             given: Vec::new(),
         };
@@ -112,8 +129,10 @@ impl<S: Store> Ipam<'_, S> {
                 continue;
             }
             if pools.unselected.iter().any(|p| p.cidr.contains(cidr)) {
-                self.release_affinity(request.host, *cidr, Release::IfEmpty)
-                    .await?;
+                let release = self.release_affinity(claimant, *cidr, Release::IfEmpty);
+                if release.await? == Outcome::Gone {
+                    continue;
+                }
             }
             owned += 1;
             if run.missing() > 0 && run.pools.iter().any(|p| p.cidr.contains(cidr)) {
@@ -138,9 +157,10 @@ impl<S: Store> Ipam<'_, S> {
         &self,
         address: IpAddr,
         owner: &Owner,
-        host: &str,
+        claimant: impl Into<Claimant<'_>>,
         now: u64,
     ) -> IpamResult<Assigned> {
+        let claimant = claimant.into();
         let family = Family::of_address(address);
         let pools = self.all_pools(family).await?;
         let enabled = pools
@@ -155,12 +175,12 @@ impl<S: Store> Ipam<'_, S> {
         for _ in 0..RETRIES {
             let stored = match self.block(cidr).await? {
                 Some(stored) => stored,
-                None => match self.claim(host, cidr, now).await? {
+                None => match self.claim(claimant, cidr, Born::at(now)).await? {
                     Claim::Ours(stored) => stored,
                     Claim::NotOurs => continue,
                 },
             };
-            if strict && !block::is_of(&stored.value, host) {
+            if strict && !block::is_of(&stored.value, claimant) {
                 return Err(Refusal::BlockOfAnother(cidr).into());
             }
             let mut value = stored.value;
@@ -208,8 +228,11 @@ impl<S: Store> Ipam<'_, S> {
 struct Run<'a, S> {
     ipam: &'a Ipam<'a, S>,
     request: &'a Request<'a>,
-    now: u64,
+    claimant: Claimant<'a>,
+    born: Born,
     pools: &'a [Pool],
+    /// What nobody gets by chance.
+    reserved: &'a [IpNet],
     strict: bool,
     given: Vec<Assigned>,
 }
@@ -223,22 +246,20 @@ impl<S: Store> Run<'_, S> {
     async fn take_from_own(&mut self, cidr: IpNet) -> IpamResult<()> {
         for _ in 0..RETRIES {
             // What was given up half-way and whose block has gone is finished, not claimed again.
-            if let Some(affinity) = self.ipam.affinity(self.request.host, cidr).await? {
+            if let Some(affinity) = self.ipam.affinity(self.claimant, cidr).await? {
                 let leaving = affinity.value == AffinityState::PendingDeletion;
                 if leaving && self.ipam.block(cidr).await?.is_none() {
-                    let host = self.request.host;
-                    unless_lost(
-                        self.ipam
-                            .delete_affinity(host, cidr, affinity.revision)
-                            .await,
-                    )?;
+                    let deleted = self
+                        .ipam
+                        .delete_affinity(self.claimant, cidr, affinity.revision)
+                        .await;
+                    unless_lost(deleted)?;
                     return Ok(());
                 }
             } else {
                 return Ok(());
             }
-            let Claim::Ours(stored) = self.ipam.claim(self.request.host, cidr, self.now).await?
-            else {
+            let Claim::Ours(stored) = self.ipam.claim(self.claimant, cidr, self.born).await? else {
                 return Ok(());
             };
             if self.take(stored).await? {
@@ -253,7 +274,7 @@ impl<S: Store> Run<'_, S> {
         let cidr = stored.value.cidr;
         let mut value = stored.value;
         let owner = self.request.owner;
-        let taken = block::assign_next(&mut value, self.missing(), owner, self.request.reserved);
+        let taken = block::assign_next(&mut value, self.missing(), owner, self.reserved);
         if taken.is_empty() {
             return Ok(true);
         }
@@ -286,7 +307,7 @@ impl<S: Store> Run<'_, S> {
             let Some(cidr) = self.unclaimed_block().await? else {
                 break;
             };
-            match self.ipam.claim(self.request.host, cidr, self.now).await? {
+            match self.ipam.claim(self.claimant, cidr, self.born).await? {
                 Claim::Ours(stored) => {
                     if !self.take(stored).await? {
                         self.take_from_own(cidr).await?;
@@ -316,15 +337,16 @@ impl<S: Store> Run<'_, S> {
     /// empty.
     async fn unclaimed_block(&self) -> IpamResult<Option<IpNet>> {
         let blocks = self.ipam.blocks().await?;
-        let host = self.request.host;
-        for pool in self.pools {
-            for cidr in Walk::new(pool, host, self.now).take(WALK_LIMIT) {
+        let reserved = self.reserved;
+        let walks: Vec<Walk> = self.pools.iter().map(|pool| self.walk(pool)).collect();
+        for walk in &walks {
+            for cidr in walk.clone().take(WALK_LIMIT) {
                 let usable = match blocks.get(&cidr) {
                     Some(stored) => {
-                        block::is_of(&stored.value, host)
-                            && block::has_room(&stored.value, self.request.reserved)
+                        block::is_of(&stored.value, self.claimant)
+                            && block::has_room(&stored.value, reserved)
                     }
-                    None => !self.request.reserved.iter().any(|net| net.contains(&cidr)),
+                    None => !block::is_all_reserved(&cidr, reserved),
                 };
                 if usable {
                     return Ok(Some(cidr));
@@ -332,10 +354,8 @@ impl<S: Store> Run<'_, S> {
             }
         }
         for (cidr, stored) in &blocks {
-            if !self
-                .pools
-                .iter()
-                .any(|p| Walk::new(p, host, self.now).position(cidr).is_some())
+            if walks.iter().all(|walk| walk.position(cidr).is_none())
+                || block::is_all_reserved(cidr, reserved)
             {
                 continue;
             }
@@ -350,23 +370,27 @@ impl<S: Store> Run<'_, S> {
         Ok(None)
     }
 
+    fn walk(&self, pool: &Pool) -> Walk {
+        Walk::new(pool, self.request.host, self.born.now)
+    }
+
     /// The other host that has this block empty, and has had it for a while.
-    fn left_empty<'b>(&self, value: &'b Block) -> Option<&'b str> {
-        let other = value.affinity.as_deref()?.strip_prefix("host:")?;
+    fn left_empty<'b>(&self, value: &'b Block) -> Option<Claimant<'b>> {
+        let other = block::claimant(value)?;
         let claimed = value
             .affinity_claim_time
             .as_deref()
             .and_then(time::from_rfc3339)
             .unwrap_or(0);
-        let old = self.now.saturating_sub(claimed) >= RECLAIM_AFTER_NS;
-        (other != self.request.host && old && block::is_empty(value)).then_some(other)
+        let old = self.born.now.saturating_sub(claimed) >= RECLAIM_AFTER_NS;
+        (other != self.claimant && old && block::is_empty(value)).then_some(other)
     }
 
     /// Takes what is missing from any block of the pools, in the order of the walk.
     async fn borrow(&mut self) -> IpamResult<()> {
         let blocks = self.ipam.blocks().await?;
         for pool in self.pools {
-            let walk = Walk::new(pool, self.request.host, self.now);
+            let walk = self.walk(pool);
             let mut order: Vec<(u128, IpNet)> = blocks
                 .keys()
                 .filter_map(|cidr| Some((walk.position(cidr)?, *cidr)))

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use resource::kinds::{AllocationAttribute, Block};
 
+use crate::claimant::Claimant;
 use crate::time;
 
 /// Who gets an address.
@@ -96,16 +97,11 @@ pub fn block_at(pool: &IpNet, prefix_length: u8, index: u128) -> IpNet {
     }
 }
 
-/// The affinity text of a host.
-pub fn host_affinity(host: &str) -> String {
-    format!("host:{host}")
-}
-
-/// A new block, all free, claimed by `host`.
-pub fn new(cidr: IpNet, host: &str, now: u64) -> Block {
+/// A new block, all free, claimed.
+pub fn new<'a>(cidr: IpNet, claimant: impl Into<Claimant<'a>>, now: u64) -> Block {
     Block {
         cidr,
-        affinity: Some(host_affinity(host)),
+        affinity: Some(claimant.into().to_string()),
         affinity_claim_time: Some(time::rfc3339(now)),
         allocations: vec![None; size(&cidr)],
         unallocated: (0..size(&cidr)).collect(),
@@ -116,23 +112,65 @@ pub fn new(cidr: IpNet, host: &str, now: u64) -> Block {
     }
 }
 
-/// Whether `host` has the block.
-pub fn is_of(block: &Block, host: &str) -> bool {
-    block
-        .affinity
-        .as_deref()
-        .and_then(|a| a.strip_prefix("host:"))
-        == Some(host)
+/// Who has the block.
+pub fn claimant(block: &Block) -> Option<Claimant<'_>> {
+    Claimant::from_affinity(block.affinity.as_deref()?)
 }
 
-/// Whether nothing is allocated.
+/// Whether this one has the block.
+pub fn is_of<'a>(block: &Block, claimant: impl Into<Claimant<'a>>) -> bool {
+    self::claimant(block) == Some(claimant.into())
+}
+
+/// The handle of the addresses of a block that Windows keeps for itself.
+pub const WINDOWS_RESERVED: &str = "windows-reserved-ipam-handle";
+
+/// Keeps the first three and the last address for Windows' own use, where that leaves any (Calico: host reserved).
+pub fn reserve_for_windows(block: &mut Block) {
+    let size = size(&block.cidr);
+    if size <= 4 {
+        return;
+    }
+    let owner = Owner {
+        handle: Some(WINDOWS_RESERVED.to_string()),
+        attributes: BTreeMap::from([("note".to_string(), "windows host rsvd".to_string())]),
+    };
+    for ordinal in [0, 1, 2, size - 1] {
+        if block.allocations[ordinal].is_none() {
+            allocate(block, ordinal, &owner);
+        }
+    }
+}
+
+/// Whether nothing is allocated, but for what Windows keeps.
 pub fn is_empty(block: &Block) -> bool {
-    block.allocations.iter().all(Option::is_none)
+    block.allocations.iter().flatten().all(|&index| {
+        let attribute = block.attributes.get(index);
+        attribute.and_then(|a| a.handle_id.as_deref()) == Some(WINDOWS_RESERVED)
+    })
+}
+
+/// A handle without what old versions put behind it (`\r\n` and an interface's name).
+pub fn plain_handle(handle: &str) -> &str {
+    handle.split('\r').next().unwrap_or(handle)
 }
 
 fn is_reserved(block: &Block, ordinal: usize, reserved: &[IpNet]) -> bool {
     let address = address(&block.cidr, ordinal);
     reserved.iter().any(|net| net.contains(&address))
+}
+
+/// Whether reservations cover a whole block, alone or together.
+pub fn is_all_reserved(cidr: &IpNet, reserved: &[IpNet]) -> bool {
+    let within: Vec<&IpNet> = reserved
+        .iter()
+        .filter(|net| net.contains(cidr) || cidr.contains(*net))
+        .collect();
+    let covered = |ordinal: usize| {
+        let address = address(cidr, ordinal);
+        within.iter().any(|net| net.contains(&address))
+    };
+    !within.is_empty() && (0..size(cidr)).all(covered)
 }
 
 /// Whether a free address is left that no reservation covers.
@@ -174,6 +212,7 @@ fn allocate(block: &mut Block, ordinal: usize, owner: &Owner) {
     let attribute = AllocationAttribute {
         handle_id: owner.handle.clone(),
         secondary: Some(owner.attributes.clone()),
+        others: BTreeMap::new(),
     };
     let known = block.attributes.iter().position(|a| *a == attribute);
     let index = known.unwrap_or_else(|| {
@@ -204,7 +243,8 @@ pub fn allocation_sequence(block: &Block, address: IpAddr) -> Option<u64> {
 pub fn addresses_of(block: &Block, handle: &str) -> Vec<IpAddr> {
     let has = |index: usize| {
         let attribute = block.attributes.get(index);
-        attribute.and_then(|a| a.handle_id.as_deref()) == Some(handle)
+        let known = attribute.and_then(|a| a.handle_id.as_deref());
+        known.map(plain_handle) == Some(plain_handle(handle))
     };
     let allocations = block.allocations.iter().enumerate();
     allocations

@@ -1,7 +1,10 @@
 //! IPAM's own configuration (calico-compat §2.3: `/calico/ipam/v2/config`, snake case and camel case mixed).
 
+use std::collections::BTreeMap;
+
 use resource::{Key, Store, StoreError, StoreResult};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::Ipam;
 
@@ -24,6 +27,9 @@ pub struct Config {
         skip_serializing_if = "Option::is_none"
     )]
     pub kube_virt_vm_address_persistence: Option<String>,
+    /// What else stands there (newer versions have more): kept as it is.
+    #[serde(flatten)]
+    pub others: BTreeMap<String, Value>,
 }
 
 /// How many blocks a node may have when nothing else is said.
@@ -40,7 +46,8 @@ impl Default for Config {
             strict_affinity: false,
             auto_allocate_blocks: true,
             max_blocks_per_host: 0,
-            kube_virt_vm_address_persistence: None,
+            kube_virt_vm_address_persistence: Some("Enabled".to_string()),
+            others: BTreeMap::new(),
         }
     }
 }
@@ -77,7 +84,12 @@ impl<S: Store> Ipam<'_, S> {
     /// # Errors
     /// The store's; [`StoreError::Conflict`] when others wrote it again and again.
     pub async fn set_config(&self, config: &Config) -> StoreResult<()> {
-        let text = serde_json::to_string(config)
+        let mut config = config.clone();
+        // Calico fills it in with any write.
+        config
+            .kube_virt_vm_address_persistence
+            .get_or_insert_with(|| "Enabled".to_string());
+        let text = serde_json::to_string(&config)
             .expect("our own types have string keys and finite numbers");
         for _ in 0..crate::records::RETRIES {
             let written = match self.store.get(&Key::IpamConfig).await? {

@@ -1,9 +1,10 @@
 //! Which pools a request may use.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
-use resource::kinds::{IpPool, IpPoolSpec, Node};
+use resource::kinds::{IpPool, IpPoolSpec, IpReservation, Node};
 use resource::{Key, KeyPrefix, Kind, Object, Selector, Store};
 
 use crate::refusal::IpamResult;
@@ -16,6 +17,8 @@ pub enum Use {
     Workload,
     /// A node's own tunnel device.
     Tunnel,
+    /// A service's address, which no node has.
+    LoadBalancer,
 }
 
 impl Use {
@@ -24,6 +27,7 @@ impl Use {
         match self {
             Use::Workload => "Workload",
             Use::Tunnel => "Tunnel",
+            Use::LoadBalancer => "LoadBalancer",
         }
     }
 }
@@ -95,7 +99,9 @@ fn pool_of(object: &IpPool) -> Result<Pool, Refusal> {
 }
 
 pub(crate) fn allows(spec: &IpPoolSpec, intended: Use) -> bool {
-    spec.allowed_uses.is_empty() || spec.allowed_uses.iter().any(|u| u == intended.as_str())
+    // Pools of before there were uses are for workloads and tunnels.
+    let unsaid = spec.allowed_uses.is_empty() && intended != Use::LoadBalancer;
+    unsaid || spec.allowed_uses.iter().any(|u| u == intended.as_str())
 }
 
 fn matches(
@@ -143,12 +149,32 @@ impl<S: Store> Ipam<'_, S> {
         Ok(pools)
     }
 
-    /// The labels of a node.
-    pub(crate) async fn node_labels(&self, host: &str) -> IpamResult<BTreeMap<String, String>> {
+    /// What the IPReservations cover.
+    pub(crate) async fn reservations(&self) -> IpamResult<Vec<IpNet>> {
+        let listing = self
+            .store
+            .list(&KeyPrefix::Kind(Kind::IpReservation))
+            .await?;
+        let mut reserved = Vec::new();
+        for entry in &listing.entries {
+            let object: IpReservation = Object::from_entry(entry)?;
+            for text in &object.spec.reserved_cidrs {
+                let net = text.parse::<IpNet>().map(|net| net.trunc());
+                let net = net.or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+                reserved.push(net.map_err(|_| Refusal::ReservationInvalid {
+                    reservation: object.metadata.name.clone(),
+                    cidr: text.clone(),
+                })?);
+            }
+        }
+        Ok(reserved)
+    }
+
+    /// A node.
+    pub(crate) async fn node(&self, host: &str) -> IpamResult<Node> {
         let entry = self.store.get(&Key::cluster(Kind::Node, host)).await?;
         let entry = entry.ok_or_else(|| Refusal::NodeUnknown(host.to_string()))?;
-        let node: Node = Object::from_entry(&entry)?;
-        Ok(node.metadata.labels)
+        Ok(Object::from_entry(&entry)?)
     }
 
     /// The pools that a request may take from.
@@ -159,7 +185,11 @@ impl<S: Store> Ipam<'_, S> {
         choice: PoolChoice<'_>,
         intended: Use,
     ) -> IpamResult<Pools> {
-        let labels = self.node_labels(host).await?;
+        // No node has a service's address; its pools select all nodes.
+        let labels = match intended {
+            Use::Workload | Use::Tunnel => self.node(host).await?.metadata.labels,
+            Use::LoadBalancer => BTreeMap::new(),
+        };
         let all = self.all_pools(family).await?;
         let none = if all.is_empty() {
             Refusal::NoPool
@@ -170,7 +200,13 @@ impl<S: Store> Ipam<'_, S> {
             .into_iter()
             .filter(|(object, _)| !object.spec.disabled)
             .collect();
-        let (mut chosen, mut unselected) = (Vec::new(), Vec::new());
+        let mut unselected = Vec::new();
+        for (object, pool) in &enabled {
+            if !selects_node(object, &labels)? {
+                unselected.push(pool.clone());
+            }
+        }
+        let mut chosen = Vec::new();
         match choice {
             PoolChoice::Requested(wanted) if !wanted.is_empty() => {
                 for name in wanted {
@@ -194,9 +230,8 @@ impl<S: Store> Ipam<'_, S> {
                 };
                 for (object, pool) in enabled {
                     let manual = object.spec.assignment_mode.as_deref() == Some("Manual");
-                    if !selects_node(&object, &labels)? {
-                        unselected.push(pool);
-                    } else if !manual && selects_namespace(&object, namespace_labels)? {
+                    let selects = !manual && !unselected.contains(&pool);
+                    if selects && selects_namespace(&object, namespace_labels)? {
                         chosen.push((object, pool));
                     }
                 }

@@ -8,6 +8,7 @@ use resource::{Entry, Key, KeyPrefix, Store, StoreError, StoreResult};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::claimant::Claimant;
 use crate::refusal::IpamResult;
 use crate::{Ipam, Refusal};
 
@@ -129,29 +130,46 @@ fn affinity_text(state: AffinityState) -> String {
 
 impl<S: Store> Ipam<'_, S> {
     pub(crate) async fn block(&self, cidr: IpNet) -> StoreResult<Option<Stored<Block>>> {
-        let entry = self.store.get(&Key::Block(cidr)).await?;
-        entry.as_ref().map(parse_block).transpose()
+        let Some(entry) = self.store.get(&Key::Block(cidr)).await? else {
+            return Ok(None);
+        };
+        let stored = parse_block(&entry)?;
+        if stored.value.deleted {
+            return self.finish_delete(&entry).await.map(|()| None);
+        }
+        Ok(Some(stored))
     }
 
-    /// Every block, by address.
+    /// Ends a delete that stopped after its first phase; one that somebody else ends, or takes back, is theirs.
+    async fn finish_delete(&self, entry: &Entry) -> StoreResult<()> {
+        let deleted = self.store.delete(&entry.key, Some(entry.revision)).await;
+        unless_lost(deleted).map(drop)
+    }
+
+    /// Every block, in the store's order, which is that of the text of their addresses.
     ///
     /// # Errors
     /// The store's; [`StoreError::Malformed`] for a block that is none.
     pub async fn all_blocks(&self) -> StoreResult<Vec<Block>> {
-        Ok(self
-            .blocks()
-            .await?
-            .into_values()
-            .map(|b| b.value)
-            .collect())
+        let blocks = self.listed_blocks().await?;
+        Ok(blocks.into_iter().map(|b| b.value).collect())
+    }
+
+    pub(crate) async fn listed_blocks(&self) -> StoreResult<Vec<Stored<Block>>> {
+        let listing = self.store.list(&KeyPrefix::Blocks).await?;
+        let mut blocks = Vec::new();
+        for entry in &listing.entries {
+            let stored = parse_block(entry)?;
+            if !stored.value.deleted {
+                blocks.push(stored);
+            }
+        }
+        Ok(blocks)
     }
 
     pub(crate) async fn blocks(&self) -> StoreResult<BTreeMap<IpNet, Stored<Block>>> {
-        let listing = self.store.list(&KeyPrefix::Blocks).await?;
-        let blocks = listing.entries.iter().map(parse_block);
-        blocks
-            .map(|block| block.map(|b| (b.value.cidr, b)))
-            .collect()
+        let blocks = self.listed_blocks().await?;
+        Ok(blocks.into_iter().map(|b| (b.value.cidr, b)).collect())
     }
 
     pub(crate) async fn create_block(&self, block: Block) -> StoreResult<Stored<Block>> {
@@ -182,6 +200,18 @@ impl<S: Store> Ipam<'_, S> {
         })
     }
 
+    /// Writes a block from which addresses were taken; one that is nobody's and empty goes, since nobody could claim it.
+    pub(crate) async fn update_or_delete_block(
+        &self,
+        block: Block,
+        revision: u64,
+    ) -> StoreResult<()> {
+        if block.affinity.is_none() && crate::block::is_empty(&block) {
+            return self.delete_block(block.cidr, revision).await;
+        }
+        self.update_block(block, revision).await.map(drop)
+    }
+
     pub(crate) async fn delete_block(&self, cidr: IpNet, revision: u64) -> StoreResult<()> {
         self.store
             .delete(&Key::Block(cidr), Some(revision))
@@ -191,48 +221,56 @@ impl<S: Store> Ipam<'_, S> {
 
     pub(crate) async fn affinity(
         &self,
-        host: &str,
+        claimant: Claimant<'_>,
         cidr: IpNet,
     ) -> StoreResult<Option<Stored<AffinityState>>> {
-        let entry = self.store.get(&affinity_key(host, cidr)).await?;
-        entry.as_ref().map(parse_affinity).transpose()
+        let Some(entry) = self.store.get(&claimant.key(cidr)).await? else {
+            return Ok(None);
+        };
+        match parse_affinity(&entry)? {
+            Some(stored) => Ok(Some(stored)),
+            None => self.finish_delete(&entry).await.map(|()| None),
+        }
     }
 
-    /// The blocks that a host has affinities to, in the store's order.
+    /// The blocks that somebody has affinities to, in the store's order.
     pub(crate) async fn affinities(
         &self,
-        host: &str,
+        claimant: Claimant<'_>,
     ) -> StoreResult<Vec<(IpNet, Stored<AffinityState>)>> {
-        let listing = self
-            .store
-            .list(&KeyPrefix::HostAffinities(host.to_string()))
-            .await?;
+        let listing = self.store.list(&claimant.prefix()).await?;
         let mut found = Vec::new();
         for entry in &listing.entries {
-            if let Key::BlockAffinity { cidr, .. } = &entry.key {
-                found.push((*cidr, parse_affinity(entry)?));
+            if let Some((_, cidr)) = Claimant::of_key(&entry.key)
+                && let Some(stored) = parse_affinity(entry)?
+            {
+                found.push((cidr, stored));
             }
         }
         Ok(found)
     }
 
-    pub(crate) async fn create_affinity(&self, host: &str, cidr: IpNet) -> StoreResult<u64> {
+    pub(crate) async fn create_affinity(
+        &self,
+        claimant: Claimant<'_>,
+        cidr: IpNet,
+    ) -> StoreResult<u64> {
         let value = affinity_text(AffinityState::Pending);
         Ok(self
             .store
-            .create(&affinity_key(host, cidr), &value)
+            .create(&claimant.key(cidr), &value)
             .await?
             .revision)
     }
 
     pub(crate) async fn update_affinity(
         &self,
-        host: &str,
+        claimant: Claimant<'_>,
         cidr: IpNet,
         state: AffinityState,
         revision: u64,
     ) -> StoreResult<u64> {
-        let key = affinity_key(host, cidr);
+        let key = claimant.key(cidr);
         Ok(self
             .store
             .update(&key, &affinity_text(state), revision)
@@ -242,12 +280,12 @@ impl<S: Store> Ipam<'_, S> {
 
     pub(crate) async fn delete_affinity(
         &self,
-        host: &str,
+        claimant: Claimant<'_>,
         cidr: IpNet,
         revision: u64,
     ) -> StoreResult<()> {
         self.store
-            .delete(&affinity_key(host, cidr), Some(revision))
+            .delete(&claimant.key(cidr), Some(revision))
             .await
             .map(drop)
     }
@@ -257,10 +295,30 @@ impl<S: Store> Ipam<'_, S> {
         let Some(entry) = entry else {
             return Ok(None);
         };
+        let value: Handle = parse(&entry)?;
+        if value.deleted {
+            return self.finish_delete(&entry).await.map(|()| None);
+        }
         Ok(Some(Stored {
-            value: parse(&entry)?,
+            value,
             revision: entry.revision,
         }))
+    }
+
+    /// Every handle that is not on its way out, by its name.
+    pub(crate) async fn handles(&self) -> StoreResult<BTreeMap<String, Stored<Handle>>> {
+        let listing = self.store.list(&KeyPrefix::Handles).await?;
+        let mut handles = BTreeMap::new();
+        for entry in &listing.entries {
+            let value: Handle = parse(entry)?;
+            if let Key::Handle(id) = &entry.key
+                && !value.deleted
+            {
+                let revision = entry.revision;
+                handles.insert(id.clone(), Stored { value, revision });
+            }
+        }
+        Ok(handles)
     }
 
     /// Says, before the block is written, that the handle will have `count` more addresses in it.
@@ -333,21 +391,15 @@ impl<S: Store> Ipam<'_, S> {
     }
 }
 
-fn affinity_key(host: &str, cidr: IpNet) -> Key {
-    Key::BlockAffinity {
-        host: host.to_string(),
-        cidr,
-    }
-}
-
-/// An empty value is an old, confirmed affinity.
-fn parse_affinity(entry: &Entry) -> StoreResult<Stored<AffinityState>> {
+/// An empty value is an old, confirmed affinity; `None` is one on its way out.
+pub(crate) fn parse_affinity(entry: &Entry) -> StoreResult<Option<Stored<AffinityState>>> {
     let affinity: BlockAffinity = match entry.value.trim() {
         "" => BlockAffinity::default(),
         _ => parse(entry)?,
     };
-    Ok(Stored {
+    let revision = entry.revision;
+    Ok((!affinity.deleted).then_some(Stored {
         value: affinity.state,
-        revision: entry.revision,
-    })
+        revision,
+    }))
 }

@@ -34,6 +34,14 @@ pub enum Refusal {
         /// What is wrong.
         reason: String,
     },
+    /// An IPReservation cannot be read; nothing is given out while it is not known what is reserved.
+    #[error("the IPReservation {reservation} cannot be read: {cidr:?} is no CIDR")]
+    ReservationInvalid {
+        /// Its name.
+        reservation: String,
+        /// What is wrong.
+        cidr: String,
+    },
     /// The node has as many blocks as it may.
     #[error("cannot allocate new block due to per host block limit")]
     BlockLimit,
@@ -77,6 +85,7 @@ impl Refusal {
             Refusal::RequestedPool(_) => "requested-pool",
             Refusal::NodeUnknown(_) => "node-unknown",
             Refusal::PoolInvalid { .. } => "pool-invalid",
+            Refusal::ReservationInvalid { .. } => "reservation-invalid",
             Refusal::BlockLimit => "block-limit",
             Refusal::StrictAffinity => "strict-affinity",
             Refusal::Exhausted(_) => "exhausted",
@@ -104,6 +113,7 @@ impl Refusal {
                 "Start the node's agent, or create the Node; or mend nodename."
             }
             Refusal::PoolInvalid { .. } => "Mend the IPPool.",
+            Refusal::ReservationInvalid { .. } => "Mend the IPReservation.",
             Refusal::BlockLimit => "Raise maxBlocksPerHost.",
             Refusal::StrictAffinity => "Add an IPPool, or turn strict affinity off.",
             Refusal::Exhausted(_) => "Add an IPPool, or delete workloads.",

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use resource::kinds::AllocationAttribute;
 use resource::{Key, Store, StoreResult};
 
+use crate::affinity::Release;
 use crate::block::{self, Released};
 use crate::records::{RETRIES, Stored, unless_lost};
 use crate::refusal::IpamResult;
@@ -88,7 +89,8 @@ impl<S: Store> Ipam<'_, S> {
             };
             let addresses = block::addresses_of(&value, id);
             block::release(&mut value, &addresses);
-            if unless_lost(self.update_block(value, revision).await)?.is_some() {
+            let written = self.update_or_delete_block(value, revision).await;
+            if unless_lost(written)?.is_some() {
                 released.extend(addresses);
                 return Ok(());
             }
@@ -141,7 +143,10 @@ impl<S: Store> Ipam<'_, S> {
                     free.push(request.address);
                     continue;
                 };
-                if request.handle.is_some() && request.handle != owner.handle_id {
+                let plain = |handle: &Option<String>| {
+                    handle.as_deref().map(block::plain_handle).map(String::from)
+                };
+                if request.handle.is_some() && plain(&request.handle) != plain(&owner.handle_id) {
                     return Err(Refusal::HandleMismatch(request.address).into());
                 }
                 let sequence = block::allocation_sequence(&value, request.address);
@@ -151,10 +156,11 @@ impl<S: Store> Ipam<'_, S> {
                 wanted.push(request.address);
             }
             let released = block::release(&mut value, &wanted);
-            if !released.is_empty()
-                && unless_lost(self.update_block(value, revision).await)?.is_none()
-            {
-                continue;
+            if !released.is_empty() {
+                let written = self.update_or_delete_block(value, revision).await;
+                if unless_lost(written)?.is_none() {
+                    continue;
+                }
             }
             outcome.unallocated.extend(free);
             outcome.released.extend(released.iter().map(|r| r.address));
@@ -209,6 +215,14 @@ impl<S: Store> Ipam<'_, S> {
         for kind in crate::TunnelKind::ALL {
             self.release_by_handle(&kind.handle(host)).await?;
         }
-        self.release_host_affinities(host).await
+        self.release_host_affinities(host).await?;
+        // A block that names the node, whose affinity was lost (a damaged store).
+        for stored in self.listed_blocks().await? {
+            if block::is_of(&stored.value, host) {
+                self.release_affinity(host, stored.value.cidr, Release::Any)
+                    .await?;
+            }
+        }
+        Ok(())
     }
 }

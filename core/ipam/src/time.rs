@@ -29,6 +29,16 @@ pub fn go_string(now: u64) -> String {
     format!("{date} {hour:02}:{minute:02}:{second:02}{fraction} +0000 UTC")
 }
 
+/// Unix nanoseconds of what [`go_string`] and Go write; `None` when it is something else, or not in UTC.
+pub fn from_go_string(text: &str) -> Option<u64> {
+    let mut words = text.split(' ');
+    let (date, time, offset) = (words.next()?, words.next()?, words.next()?);
+    if offset != "+0000" {
+        return None;
+    }
+    from_rfc3339(&format!("{date}T{time}Z"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,5 +61,12 @@ mod tests {
             Some(1_795_386_348_000_000_000)
         );
         assert_eq!(from_rfc3339("yesterday"), None);
+        assert_eq!(from_go_string(&go_string(now)), Some(now));
+        assert_eq!(
+            from_go_string("2026-11-22 22:25:47 +0000 UTC m=+0.1"),
+            Some(1_795_386_347_000_000_000)
+        );
+        assert_eq!(from_go_string("2026-11-22 22:25:47 +0100 CET"), None);
+        assert_eq!(from_go_string("yesterday"), None);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use resource::Store;
-use resource::kinds::{EncapMode, IpPool};
+use resource::kinds::{EncapMode, IpPool, Node};
 
 use crate::assign::Request;
 use crate::block::Owner;
@@ -21,11 +21,21 @@ pub enum TunnelKind {
     Vxlan,
     /// `vxlan-v6.calico`.
     VxlanV6,
+    /// `wireguard.cali`.
+    Wireguard,
+    /// `wg-v6.cali`.
+    WireguardV6,
 }
 
 impl TunnelKind {
     /// Every kind.
-    pub const ALL: [TunnelKind; 3] = [TunnelKind::Ipip, TunnelKind::Vxlan, TunnelKind::VxlanV6];
+    pub const ALL: [TunnelKind; 5] = [
+        TunnelKind::Ipip,
+        TunnelKind::Vxlan,
+        TunnelKind::VxlanV6,
+        TunnelKind::Wireguard,
+        TunnelKind::WireguardV6,
+    ];
 
     /// The handle of a node's address.
     pub fn handle(self, host: &str) -> String {
@@ -33,6 +43,8 @@ impl TunnelKind {
             TunnelKind::Ipip => "ipip-tunnel-addr-",
             TunnelKind::Vxlan => "vxlan-tunnel-addr-",
             TunnelKind::VxlanV6 => "vxlan-v6-tunnel-addr-",
+            TunnelKind::Wireguard => "wireguard-tunnel-addr-",
+            TunnelKind::WireguardV6 => "wireguard-v6-tunnel-addr-",
         };
         format!("{prefix}{host}")
     }
@@ -43,18 +55,23 @@ impl TunnelKind {
             TunnelKind::Ipip => "ipipTunnelAddress",
             TunnelKind::Vxlan => "vxlanTunnelAddress",
             TunnelKind::VxlanV6 => "vxlanV6TunnelAddress",
+            TunnelKind::Wireguard => "wireguardTunnelAddress",
+            TunnelKind::WireguardV6 => "wireguardV6TunnelAddress",
         }
     }
 
     fn family(self) -> Family {
         match self {
-            TunnelKind::Ipip | TunnelKind::Vxlan => Family::V4,
-            TunnelKind::VxlanV6 => Family::V6,
+            TunnelKind::Ipip | TunnelKind::Vxlan | TunnelKind::Wireguard => Family::V4,
+            TunnelKind::VxlanV6 | TunnelKind::WireguardV6 => Family::V6,
         }
     }
 
-    fn encapsulates(self, pool: &IpPool) -> bool {
+    /// Whether a pool wants the tunnel on a node. WireGuard is for every pool, once the node has a key.
+    fn serves(self, pool: &IpPool, node: &Node) -> bool {
         let mode = match self {
+            TunnelKind::Wireguard => return !node.status.wireguard_public_key.is_empty(),
+            TunnelKind::WireguardV6 => return !node.status.wireguard_public_key_v6.is_empty(),
             TunnelKind::Ipip => pool.spec.ipip_mode,
             TunnelKind::Vxlan | TunnelKind::VxlanV6 => pool.spec.vxlan_mode,
         };
@@ -79,6 +96,9 @@ impl<S: Store> Ipam<'_, S> {
     /// The address that a node's tunnel device shall have: the current one while it is still the node's and inside a pool
     /// that wants the tunnel, else a new one; `None` when no pool wants it, and then the old one is released.
     ///
+    /// With WireGuard between hosts (`wireguardHostEncryptionEnabled`) its device has no address of its own: the caller
+    /// does not ask then.
+    ///
     /// # Errors
     /// [`Refusal`], also [`Refusal::Exhausted`]; the store's.
     pub async fn ensure_tunnel_address(
@@ -88,11 +108,12 @@ impl<S: Store> Ipam<'_, S> {
         current: Option<IpAddr>,
         now: u64,
     ) -> IpamResult<Option<IpAddr>> {
-        let labels = self.node_labels(host).await?;
+        let node = self.node(host).await?;
+        let labels = &node.metadata.labels;
         let mut wanting = Vec::new();
         for (object, pool) in self.all_pools(kind.family()).await? {
             let usable = !object.spec.disabled && allows(&object.spec, Use::Tunnel);
-            if usable && kind.encapsulates(&object) && selects_node(&object, &labels)? {
+            if usable && kind.serves(&object, &node) && selects_node(&object, labels)? {
                 wanting.push(pool);
             }
         }
@@ -117,7 +138,7 @@ impl<S: Store> Ipam<'_, S> {
             pools: PoolChoice::Requested(&cidrs),
             intended: Use::Tunnel,
             max_blocks: None,
-            reserved: &[],
+            windows: false,
         };
         let assignment = self.auto_assign(&request, now).await?;
         match (assignment.addresses.first(), assignment.shortfall) {

@@ -42,7 +42,7 @@ fn workload(store: &MemoryStore, node: &str, container: &str) -> IpAddr {
         },
         intended: Use::Workload,
         max_blocks: None,
-        reserved: &[],
+        windows: false,
     };
     let given = now(Ipam::new(store).auto_assign(&request, NOW)).unwrap();
     let address = given.addresses[0].address;

@@ -2,7 +2,8 @@
 //!
 //! A store call is where one allocator may be overtaken by another, or die. The executor here polls whom the script says.
 //! After each step the store must hold what the crate promises: a block's addresses are free or owned, never both; nobody's
-//! confirmed claim is on a block that is not theirs; and an owned address can be found by its handle.
+//! confirmed claim is on a block that is not theirs; an owned address can be found by its handle; and whoever was told that an
+//! address is his owns it. In the end, after collections, nothing is owned that no workload uses.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,11 +13,17 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use ipam::{Family, Ipam, IpamError, Owner, PoolChoice, Refusal, Release, Request, Use, block};
+use ipam::collect::{Collector, GRACE_NS};
+use ipam::{
+    Claimant, Family, Ipam, IpamError, LOAD_BALANCER, Owner, PoolChoice, Refusal, Release, Request,
+    Use, block,
+};
 use ipnet::IpNet;
-use resource::kinds::{AffinityState, Block, BlockAffinity, Handle, IpPoolSpec, NodeSpec};
+use resource::kinds::{
+    AffinityState, Block, BlockAffinity, Handle, IpPoolSpec, NodeSpec, WorkloadEndpointSpec,
+};
 use resource::{
-    Changes, Entry, Key, KeyPrefix, Listing, MemoryStore, Metadata, Object, Spec, Store,
+    Changes, Entry, Key, KeyPrefix, Kind, Listing, MemoryStore, Metadata, Object, Spec, Store,
     StoreResult,
 };
 
@@ -137,73 +144,209 @@ enum Job {
         host: &'static str,
         pod: u8,
     },
+    /// This very address.
+    AddSpecific {
+        host: &'static str,
+        pod: u8,
+        last: u8,
+    },
+    /// As the plugin does it: an address, then the workload's endpoint.
+    Attach {
+        host: &'static str,
+        pod: u8,
+    },
+    /// And back.
+    Detach {
+        pod: u8,
+    },
+    /// The load balancer takes an address for a service.
+    Serve {
+        service: u8,
+    },
+    /// One look of the collector.
+    Collect,
+}
+
+impl Job {
+    /// Whom it is about: a runtime does one thing at a time with one container.
+    fn pod(self) -> Option<u8> {
+        match self {
+            Job::Add { pod, .. }
+            | Job::AddLater { pod, .. }
+            | Job::AddAll { pod, .. }
+            | Job::AddSpecific { pod, .. }
+            | Job::Attach { pod, .. }
+            | Job::Detach { pod }
+            | Job::Del { pod } => Some(pod),
+            Job::ReleaseHost(_) | Job::Serve { .. } | Job::Collect => None,
+        }
+    }
 }
 
 /// Who believes to have which address.
 type Given = Rc<RefCell<BTreeMap<IpAddr, u8>>>;
+/// The collector's memory, and the time that it sees.
+type Collecting = Rc<RefCell<(Collector, u64)>>;
 type Process = Pin<Box<dyn Future<Output = Result<(), String>>>>;
 
 fn handle(pod: u8) -> String {
     format!("net.c{pod}")
 }
 
+fn endpoint(pod: u8) -> Key {
+    Key::in_namespace(Kind::WorkloadEndpoint, "default", format!("c{pod}"))
+}
+
+fn collecting(grace: u64) -> Collecting {
+    Rc::new(RefCell::new((Collector::new(grace), NOW)))
+}
+
 fn start(job: Job, store: Stepped, given: Given) -> Process {
+    start_with(job, store, given, collecting(GRACE_NS))
+}
+
+fn start_with(job: Job, store: Stepped, given: Given, collecting: Collecting) -> Process {
     Box::pin(async move {
         let ipam = Ipam::new(&store);
         match job {
-            Job::Add { host, pod } | Job::AddLater { host, pod } | Job::AddAll { host, pod } => {
-                let count = if matches!(job, Job::AddAll { .. }) {
-                    32
-                } else {
-                    1
-                };
-                let later = if matches!(job, Job::AddLater { .. }) {
-                    61_000_000_000
-                } else {
-                    0
-                };
-                let owner = Owner {
-                    handle: Some(handle(pod)),
-                    attributes: BTreeMap::from([("node".to_string(), host.to_string())]),
-                };
-                let request = Request {
-                    count,
-                    family: Family::V4,
-                    owner: &owner,
-                    host,
-                    pools: PoolChoice::Automatic {
-                        namespace_labels: None,
-                    },
-                    intended: Use::Workload,
-                    max_blocks: None,
-                    reserved: &[],
-                };
-                match ipam.auto_assign(&request, NOW + later).await {
-                    Ok(assignment) => {
-                        for x in assignment.addresses {
-                            if let Some(other) = given.borrow_mut().insert(x.address, pod) {
-                                return Err(format!("{} given to {other} and to {pod}", x.address));
-                            }
-                        }
-                        Ok(())
-                    }
-                    Err(IpamError::Refused(Refusal::ConflictLimit)) => Ok(()),
-                    Err(error) => Err(format!("ADD: {error}")),
+            Job::Add { host, pod } => add(&store, &given, host, pod, 1, 0).await.map(drop),
+            Job::AddLater { host, pod } => {
+                let later = 61_000_000_000;
+                add(&store, &given, host, pod, 1, later).await.map(drop)
+            }
+            Job::AddAll { host, pod } => add(&store, &given, host, pod, 32, 0).await.map(drop),
+            Job::AddSpecific { host, pod, last } => {
+                let address = IpAddr::from([10, 0, 0, last]);
+                let owner = owner(host, pod);
+                match ipam.assign_ip(address, &owner, host, NOW).await {
+                    Ok(_) => believe(&given, address, pod),
+                    Err(IpamError::Refused(_)) => Ok(()),
+                    Err(error) => Err(format!("ADD of {address}: {error}")),
                 }
             }
-            Job::Del { pod } => {
-                given.borrow_mut().retain(|_, p| *p != pod);
-                ipam.release_by_handle(&handle(pod))
-                    .await
-                    .map(drop)
-                    .map_err(|e| format!("DEL: {e}"))
+            Job::Attach { host, pod } => {
+                let addresses = add(&store, &given, host, pod, 1, 0).await?;
+                let spec = WorkloadEndpointSpec {
+                    orchestrator: "cni".to_string(),
+                    node: host.to_string(),
+                    container_id: format!("c{pod}"),
+                    ip_networks: addresses.iter().map(|a| format!("{a}/32")).collect(),
+                    ..WorkloadEndpointSpec::default()
+                };
+                let name = Metadata::namespaced("default", format!("c{pod}"));
+                // The interface is made meanwhile.
+                for _ in 0..20 {
+                    give_way().await;
+                }
+                let text = Object::new(name, spec).to_stored();
+                let key = endpoint(pod);
+                match store.get(&key).await.map_err(|e| e.to_string())? {
+                    Some(entry) => store.update(&key, &text, entry.revision).await,
+                    None => store.create(&key, &text).await,
+                }
+                .map(drop)
+                .map_err(|e| e.to_string())
+            }
+            Job::Del { pod } => del(&ipam, &given, pod).await,
+            Job::Detach { pod } => {
+                del(&ipam, &given, pod).await?;
+                // Nothing there is no error.
+                let _ = store.delete(&endpoint(pod), None).await;
+                Ok(())
             }
             Job::ReleaseHost(host) => ipam
                 .release_host_affinities(host)
                 .await
                 .map_err(|e| format!("release: {e}")),
+            Job::Serve { service } => {
+                let owner = Owner {
+                    handle: Some(format!("service{service}")),
+                    attributes: BTreeMap::new(),
+                };
+                let claimant = Claimant::Virtual(LOAD_BALANCER);
+                let address = IpAddr::from([10, 0, 9, service]);
+                match ipam.assign_ip(address, &owner, claimant, NOW).await {
+                    Ok(_) => believe(&given, address, SERVICE + service),
+                    Err(IpamError::Refused(_)) => Ok(()),
+                    Err(error) => Err(format!("service: {error}")),
+                }
+            }
+            Job::Collect => {
+                // One that is killed forgets what it saw.
+                let (mut collector, now) = {
+                    let mut memory = collecting.borrow_mut();
+                    (
+                        std::mem::replace(&mut memory.0, Collector::new(GRACE_NS)),
+                        memory.1,
+                    )
+                };
+                let collected = ipam.collect(&mut collector, now).await;
+                collecting.borrow_mut().0 = collector;
+                match collected {
+                    Ok(_) | Err(IpamError::Refused(Refusal::ConflictLimit)) => Ok(()),
+                    Err(error) => Err(format!("collect: {error}")),
+                }
+            }
         }
     })
+}
+
+/// Numbers above the pods'.
+const SERVICE: u8 = 200;
+
+fn owner(host: &str, pod: u8) -> Owner {
+    Owner {
+        handle: Some(handle(pod)),
+        attributes: BTreeMap::from([("node".to_string(), host.to_string())]),
+    }
+}
+
+fn believe(given: &Given, address: IpAddr, pod: u8) -> Result<(), String> {
+    match given.borrow_mut().insert(address, pod) {
+        Some(other) => Err(format!("{address} given to {other} and to {pod}")),
+        None => Ok(()),
+    }
+}
+
+async fn add(
+    store: &Stepped,
+    given: &Given,
+    host: &str,
+    pod: u8,
+    count: usize,
+    later: u64,
+) -> Result<Vec<IpAddr>, String> {
+    let owner = owner(host, pod);
+    let request = Request {
+        count,
+        family: Family::V4,
+        owner: &owner,
+        host,
+        pools: PoolChoice::Automatic {
+            namespace_labels: None,
+        },
+        intended: Use::Workload,
+        max_blocks: None,
+        windows: false,
+    };
+    match Ipam::new(store).auto_assign(&request, NOW + later).await {
+        Ok(assignment) => {
+            for x in &assignment.addresses {
+                believe(given, x.address, pod)?;
+            }
+            Ok(assignment.addresses.iter().map(|x| x.address).collect())
+        }
+        Err(IpamError::Refused(Refusal::ConflictLimit)) => Ok(Vec::new()),
+        Err(error) => Err(format!("ADD: {error}")),
+    }
+}
+
+async fn del<S: Store>(ipam: &Ipam<'_, S>, given: &Given, pod: u8) -> Result<(), String> {
+    given.borrow_mut().retain(|_, p| *p != pod);
+    ipam.release_by_handle(&handle(pod))
+        .await
+        .map(drop)
+        .map_err(|e| format!("DEL: {e}"))
 }
 
 struct Seen {
@@ -226,18 +369,19 @@ fn see(store: &MemoryStore) -> Seen {
             }
             Key::BlockAffinity { host, cidr } => {
                 let affinity: BlockAffinity = serde_json::from_str(&entry.value).unwrap();
-                seen.affinities.push((host, cidr, affinity.state));
+                let claimant = Claimant::Host(&host).to_string();
+                seen.affinities.push((claimant, cidr, affinity.state));
             }
             Key::Handle(id) => {
                 seen.handles
                     .insert(id, serde_json::from_str(&entry.value).unwrap());
             }
-            Key::Resource { .. } | Key::IpamConfig => {}
-            #[allow(
-                unreachable_patterns,
-                reason = "a key of another part of the store may be added"
-            )]
-            _ => {}
+            Key::VirtualAffinity { name, cidr } => {
+                let affinity: BlockAffinity = serde_json::from_str(&entry.value).unwrap();
+                let claimant = Claimant::Virtual(&name).to_string();
+                seen.affinities.push((claimant, cidr, affinity.state));
+            }
+            Key::Resource { .. } | Key::IpamConfig | Key::Lease(_) => {}
         }
     }
     seen
@@ -275,11 +419,26 @@ fn check(store: &MemoryStore) -> Result<(), String> {
             }
         }
     }
-    for (host, cidr, state) in &seen.affinities {
-        let theirs = seen.blocks.get(cidr).is_some_and(|b| block::is_of(b, host));
+    for (claimant, cidr, state) in &seen.affinities {
+        let theirs = seen.blocks.get(cidr).and_then(|b| b.affinity.as_ref()) == Some(claimant);
         if *state == AffinityState::Confirmed && !theirs {
             return Err(format!(
-                "{host}'s confirmed claim on {cidr}, whose block says otherwise"
+                "{claimant}'s confirmed claim on {cidr}, whose block says otherwise"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whoever was told that an address is his has it.
+fn check_given(store: &MemoryStore, given: &Given) -> Result<(), String> {
+    let seen = see(store);
+    for (address, pod) in given.borrow().iter().filter(|(_, pod)| **pod < SERVICE) {
+        let owner = seen.blocks.values().find_map(|b| block::owner(b, *address));
+        let owner = owner.and_then(|o| o.handle_id.clone());
+        if owner != Some(handle(*pod)) {
+            return Err(format!(
+                "{address} was given to {pod}, and {owner:?} has it"
             ));
         }
     }
@@ -312,11 +471,7 @@ fn check_end(store: &MemoryStore, given: &Given) -> Result<(), String> {
         if !block::is_empty(b) {
             return Err(format!("{cidr} still has {:?}", b.attributes));
         }
-        let owner = b
-            .affinity
-            .as_deref()
-            .unwrap_or("nobody")
-            .replace("host:", "");
+        let owner = b.affinity.clone().unwrap_or_else(|| "nobody".to_string());
         let confirmed = seen
             .affinities
             .iter()
@@ -366,21 +521,15 @@ fn run_seed(seed: u64, blind: bool) -> Result<(), String> {
         if running.len() < 3 && step < 400 {
             let host = ["a", "b", "c"][random.next(3) as usize];
             let pod = random.next(20) as u8;
-            let job = match random.next(12) {
+            let last = random.next(16) as u8;
+            let job = match random.next(13) {
                 0 => Job::ReleaseHost(host),
                 1 => Job::AddLater { host, pod },
                 2..=6 => Job::Del { pod },
+                7 => Job::AddSpecific { host, pod, last },
                 _ => Job::Add { host, pod },
             };
-            // A runtime does one thing at a time with one container.
-            let one_at_a_time = match job {
-                Job::Add { pod, .. }
-                | Job::AddLater { pod, .. }
-                | Job::AddAll { pod, .. }
-                | Job::Del { pod } => busy.insert(pod),
-                Job::ReleaseHost(_) => true,
-            };
-            if one_at_a_time {
+            if job.pod().is_none_or(|pod| busy.insert(pod)) {
                 running.push((job, start(job, store.clone(), given.clone())));
             }
         }
@@ -404,9 +553,10 @@ fn run_seed(seed: u64, blind: bool) -> Result<(), String> {
             }
         };
         check(&memory).map_err(|e| format!("step {step}: {e}"))?;
+        check_given(&memory, &given).map_err(|e| format!("step {step}: {e}"))?;
         if done {
             let (job, _) = running.remove(who);
-            if let Job::Add { pod, .. } | Job::AddLater { pod, .. } | Job::Del { pod } = job {
+            if let Some(pod) = job.pod() {
                 busy.remove(&pod);
             }
         }
@@ -428,6 +578,209 @@ fn the_checks_find_a_store_that_does_not_compare() {
         .filter(|seed| run_seed(*seed, true).is_err())
         .count();
     assert!(found > 25, "found in {found} of 50 seeds");
+}
+
+/// What is planted in [`run_workloads`], for its checks to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Planted {
+    Nothing,
+    /// The collector does not wait.
+    NoGrace,
+    /// Nobody collects.
+    NoCollector,
+}
+
+const TEN_MINUTES: u64 = 600_000_000_000;
+
+/// Workloads that come and go, the load balancer, and a collector, with kills. Ten minutes pass only while no workload is
+/// on its way: nobody takes that long.
+fn run_workloads(seed: u64, planted: Planted) -> Result<(), String> {
+    let mut random = Random(seed);
+    let memory = world(8);
+    put(
+        &memory,
+        "services",
+        IpPoolSpec {
+            cidr: "10.0.9.0/29".to_string(),
+            block_size: Some(30),
+            allowed_uses: vec!["LoadBalancer".to_string()],
+            ..IpPoolSpec::default()
+        },
+    );
+    let store = Stepped {
+        inner: memory.clone(),
+        blind: false,
+    };
+    let given = Given::default();
+    let grace = match planted {
+        Planted::NoGrace => 0,
+        Planted::Nothing | Planted::NoCollector => GRACE_NS,
+    };
+    let memory_of_collector = collecting(grace);
+    let start = |job| {
+        if planted == Planted::NoGrace {
+            memory_of_collector.borrow_mut().0.set_grace(0);
+        }
+        start_with(
+            job,
+            store.clone(),
+            given.clone(),
+            memory_of_collector.clone(),
+        )
+    };
+    // One workload stays, so that the network is known to have endpoints.
+    finish(start(Job::Attach {
+        host: "a",
+        pod: 199,
+    }))?;
+    let (mut next, mut attached) = (0u8, Vec::new());
+    let mut running: Vec<(Job, Process)> = Vec::new();
+    let mut busy: BTreeSet<u8> = BTreeSet::new();
+    for step in 0..1500 {
+        if running.len() < 3 && step < 1400 {
+            let host = ["a", "b", "c"][random.next(3) as usize];
+            let service = random.next(8) as u8;
+            let job = match random.next(12) {
+                0 => Job::ReleaseHost(host),
+                1..=3 if planted != Planted::NoCollector => Job::Collect,
+                4 => Job::Serve { service },
+                5..=7 if !attached.is_empty() => {
+                    let one = random.next(attached.len() as u64) as usize;
+                    Job::Detach {
+                        pod: attached.swap_remove(one),
+                    }
+                }
+                // No container has the name of one before it.
+                _ if next < 190 => {
+                    attached.push(next);
+                    next += 1;
+                    Job::Attach {
+                        host,
+                        pod: next - 1,
+                    }
+                }
+                _ => Job::Collect,
+            };
+            let moving = running.iter().any(|(job, _)| job.pod().is_some());
+            if !moving && random.next(4) == 0 {
+                memory_of_collector.borrow_mut().1 += TEN_MINUTES;
+            }
+            if job.pod().is_none_or(|pod| busy.insert(pod)) {
+                running.push((job, start(job)));
+            }
+        }
+        if running.is_empty() {
+            continue;
+        }
+        let who = random.next(running.len() as u64) as usize;
+        let killed = random.next(40) == 0;
+        let polled = if killed {
+            None
+        } else {
+            let context = &mut Context::from_waker(Waker::noop());
+            Some(running[who].1.as_mut().poll(context))
+        };
+        check(&memory).map_err(|e| format!("step {step}: {e}"))?;
+        match polled {
+            Some(Poll::Pending) => {}
+            Some(Poll::Ready(result)) => {
+                result.map_err(|e| format!("step {step}: {e}"))?;
+                let (job, _) = running.remove(who);
+                if let Some(pod) = job.pod() {
+                    busy.remove(&pod);
+                }
+            }
+            None => {
+                let (job, _) = running.remove(who);
+                if let Some(pod) = job.pod() {
+                    // Nobody was told of an address of his; what he had before may be gone, or not.
+                    given.borrow_mut().retain(|_, p| *p != pod);
+                    busy.remove(&pod);
+                }
+            }
+        }
+        check_given(&memory, &given).map_err(|e| format!("step {step}: {e}"))?;
+    }
+    for (job, _) in running.drain(..) {
+        given.borrow_mut().retain(|_, p| Some(*p) != job.pod());
+    }
+    if planted != Planted::NoCollector {
+        for _ in 0..6 {
+            memory_of_collector.borrow_mut().1 += TEN_MINUTES;
+            finish(start(Job::Collect))?;
+        }
+    }
+    check(&memory)?;
+    check_given(&memory, &given)?;
+    nothing_is_leaked(&memory)
+}
+
+/// Each address that is given is a workload's or a service's; no handle, claim or block is left over.
+fn nothing_is_leaked(store: &MemoryStore) -> Result<(), String> {
+    let survey = finish(Ipam::new(store).survey()).unwrap();
+    let used: BTreeSet<IpAddr> = survey
+        .workloads
+        .iter()
+        .flat_map(ipam::survey::workload_addresses)
+        .collect();
+    for allocation in survey.allocations() {
+        let service = allocation
+            .handle()
+            .is_some_and(|h| h.starts_with("service"));
+        if !service && !used.contains(&allocation.address) {
+            return Err(format!("leaked: {allocation:?}"));
+        }
+    }
+    for (id, (handle, _)) in &survey.handles {
+        let known = survey.allocations().iter().any(|a| a.handle() == Some(id));
+        if !known {
+            return Err(format!("handle {id} has no address: {handle:?}"));
+        }
+    }
+    for claim in &survey.claims {
+        let owner = survey.blocks.iter().find(|b| b.cidr == claim.cidr);
+        let stands = owner.and_then(|b| b.affinity.as_ref()) == Some(&claim.claimant);
+        if claim.state != AffinityState::Confirmed || !stands {
+            return Err(format!("a claim is half made: {claim:?}"));
+        }
+    }
+    let mut empty: BTreeMap<&str, usize> = BTreeMap::new();
+    for b in survey.blocks.iter().filter(|b| block::is_empty(b)) {
+        *empty
+            .entry(b.affinity.as_deref().unwrap_or("nobody"))
+            .or_default() += 1;
+    }
+    let left = empty
+        .iter()
+        .find(|(claimant, n)| **claimant == "nobody" || **n > 1);
+    match left.filter(|(claimant, _)| !claimant.starts_with("virtual:")) {
+        Some(left) => Err(format!("empty blocks are left: {left:?}")),
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn workloads_and_a_collector_in_any_order_with_kills() {
+    for seed in 0..60 {
+        run_workloads(seed, Planted::Nothing).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    }
+}
+
+#[test]
+fn the_checks_find_a_collector_that_does_not_wait_and_one_that_does_not_work() {
+    for (planted, says) in [
+        (Planted::NoGrace, "was given to"),
+        (Planted::NoCollector, "leaked"),
+    ] {
+        let found: Vec<String> = (0..20)
+            .filter_map(|seed| run_workloads(seed, planted).err())
+            .collect();
+        assert!(found.len() > 10, "{planted:?}: {found:?}");
+        assert!(
+            found.iter().any(|e| e.contains(says)),
+            "{planted:?}: {found:?}"
+        );
+    }
 }
 
 /// Runs a job for a number of store calls; true when it came to its end.
@@ -459,6 +812,10 @@ fn one_overtaken_at_every_point_by_one_killed_at_every_point() {
         // A runtime that gave up waiting for ADD sends DEL while ADD still runs.
         (add("a", 1), Job::Del { pod: 1 }),
         (Job::Del { pod: 1 }, add("a", 1)),
+        (add("a", 1), Job::Collect),
+        (Job::Collect, add("a", 1)),
+        (Job::Collect, Job::ReleaseHost("a")),
+        (Job::Serve { service: 1 }, add("a", 1)),
     ];
     let mut cases = 0;
     for (first, second) in pairs {
@@ -539,7 +896,7 @@ fn a_release_that_loses_its_block_to_an_allocation_is_undone() {
         );
         assert_eq!(
             see(&memory).affinities,
-            [("a".to_string(), cidr, AffinityState::Confirmed)]
+            [("host:a".to_string(), cidr, AffinityState::Confirmed)]
         );
         finish(start(Job::Del { pod: 1 }, store.clone(), given)).unwrap();
         check(&memory).unwrap();

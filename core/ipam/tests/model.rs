@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use ipam::{Family, Ipam, IpamError, Owner, PoolChoice, Refusal, ReleaseRequest, Request, Use};
+use ipam::collect::{Collector, GRACE_NS};
+use ipam::{
+    Family, Ipam, IpamError, Owner, PoolChoice, Refusal, ReleaseRequest, Request, Use, block,
+};
 use proptest::prelude::*;
 use resource::kinds::{IpPoolSpec, NodeSpec};
 use resource::{KeyPrefix, MemoryStore, Metadata, Object, Spec, Store};
@@ -25,11 +28,21 @@ fn put<S: Spec>(store: &MemoryStore, name: &str, spec: S) {
 
 #[derive(Clone, Debug)]
 enum Call {
-    Auto { host: u8, handle: u8, count: usize },
-    Specific { host: u8, handle: u8, last: u8 },
+    Auto {
+        host: u8,
+        handle: u8,
+        count: usize,
+    },
+    Specific {
+        host: u8,
+        handle: u8,
+        last: u8,
+    },
     Handle(u8),
     Address(u8),
     Host(u8),
+    /// Looks twice, a long time apart. No workload has an endpoint, so that no address may go.
+    Collect,
 }
 
 fn call() -> impl Strategy<Value = Call> {
@@ -40,6 +53,7 @@ fn call() -> impl Strategy<Value = Call> {
         2 => handle.prop_map(Call::Handle),
         2 => last.prop_map(Call::Address),
         1 => host.prop_map(Call::Host),
+        1 => Just(Call::Collect),
     ]
 }
 
@@ -89,7 +103,7 @@ fn run(calls: &[Call]) {
                     },
                     intended: Use::Workload,
                     max_blocks: None,
-                    reserved: &[],
+                    windows: false,
                 };
                 let given = now(ipam.auto_assign(&request, time)).unwrap();
                 assert_eq!(
@@ -144,6 +158,20 @@ fn run(calls: &[Call]) {
                 );
             }
             Call::Host(host) => now(ipam.release_host(&format!("n{host}"))).unwrap(),
+            Call::Collect => {
+                let mut collector = Collector::new(GRACE_NS);
+                for look in [0, GRACE_NS, 2 * GRACE_NS] {
+                    now(ipam.collect(&mut collector, time + look)).unwrap();
+                }
+                let blocks = now(ipam.all_blocks()).unwrap();
+                for host in 0..3 {
+                    let of = blocks
+                        .iter()
+                        .filter(|b| block::is_of(b, &format!("n{host}")));
+                    let (empty, all) = (of.clone().filter(|b| block::is_empty(b)), of);
+                    assert!(empty.count() <= 1 || all.count() == 1, "{blocks:?}");
+                }
+            }
         }
         for handle in 0..6 {
             let known: BTreeSet<IpAddr> = now(ipam.ips_by_handle(&format!("h{handle}")))

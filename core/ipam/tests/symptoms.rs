@@ -17,6 +17,10 @@ fn every_refusal_is_documented() {
             pool: "…".to_string(),
             reason: "…".to_string(),
         },
+        Refusal::ReservationInvalid {
+            reservation: "…".to_string(),
+            cidr: "…".to_string(),
+        },
         Refusal::BlockLimit,
         Refusal::StrictAffinity,
         Refusal::Exhausted(Vec::new()),

@@ -153,6 +153,10 @@ async fn lists_are_ordered_and_prefixes_end_at_a_slash<S: Store>(store: S) {
         host: host.to_string(),
         cidr: cidr.parse().expect("a network"),
     };
+    let virtual_affinity = |name: &str, cidr: &str| Key::VirtualAffinity {
+        name: name.to_string(),
+        cidr: cidr.parse().expect("a network"),
+    };
     let keys = [
         wep("ab", "x"),
         wep("a", "y"),
@@ -164,8 +168,10 @@ async fn lists_are_ordered_and_prefixes_end_at_a_slash<S: Store>(store: S) {
         block("10.0.0.64/26"),
         affinity("ab", "10.0.0.64/26"),
         affinity("a", "10.0.0.64/26"),
+        virtual_affinity("a", "10.0.0.128/26"),
         Key::Handle("a".to_string()),
         Key::IpamConfig,
+        Key::Lease("a".to_string()),
         Key::in_namespace(Kind::Service, "a", "s"),
         Key::in_namespace(Kind::EndpointSlice, "a", "s"),
     ];
@@ -205,7 +211,11 @@ async fn lists_are_ordered_and_prefixes_end_at_a_slash<S: Store>(store: S) {
         listed(KeyPrefix::HostAffinities("a".to_string())).await,
         [affinity("a", "10.0.0.64/26")]
     );
-    assert_eq!(listed(KeyPrefix::BlockAffinities).await.len(), 2);
+    assert_eq!(
+        listed(KeyPrefix::VirtualAffinities("a".to_string())).await,
+        [virtual_affinity("a", "10.0.0.128/26")]
+    );
+    assert_eq!(listed(KeyPrefix::BlockAffinities).await.len(), 3);
     assert_eq!(listed(KeyPrefix::Blocks).await, [block("10.0.0.64/26")]);
     assert_eq!(listed(KeyPrefix::Kind(Kind::IpPool)).await, []);
     assert_eq!(listed(KeyPrefix::All).await.len(), keys.len());

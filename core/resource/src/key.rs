@@ -27,10 +27,19 @@ pub enum Key {
         /// The block.
         cidr: IpNet,
     },
+    /// IPAM: a claim on a block by what is no node (`load-balancer`).
+    VirtualAffinity {
+        /// Who claims.
+        name: String,
+        /// The block.
+        cidr: IpNet,
+    },
     /// IPAM: the blocks in which a handle has addresses.
     Handle(String),
     /// IPAM's own configuration.
     IpamConfig,
+    /// Ours: who does a work that one at a time may do, and until when.
+    Lease(String),
 }
 
 /// What a list covers.
@@ -44,10 +53,12 @@ pub enum KeyPrefix {
     Namespace(Kind, String),
     /// All blocks.
     Blocks,
-    /// All affinities of all hosts.
+    /// All affinities, of hosts and of what is no host.
     BlockAffinities,
     /// The affinities of one host.
     HostAffinities(String),
+    /// The affinities of one that is no host.
+    VirtualAffinities(String),
     /// All handles.
     Handles,
 }
@@ -55,6 +66,7 @@ pub enum KeyPrefix {
 const CALICO: &str = "/calico/resources/v3/projectcalico.org/";
 const KUBERNETES: &str = "/selvedge/kubernetes/";
 const IPAM: &str = "/calico/ipam/v2/";
+const LEASE: &str = "/selvedge/lease/";
 
 fn kind_root(kind: Kind) -> String {
     let group = if kind.is_kubernetes() {
@@ -125,8 +137,16 @@ impl Key {
                     cidr_segment(cidr)
                 )
             }
+            Key::VirtualAffinity { name, cidr } => {
+                format!(
+                    "{IPAM}virtual/{name}/{}/block/{}",
+                    family(cidr),
+                    cidr_segment(cidr)
+                )
+            }
             Key::Handle(id) => format!("{IPAM}handle/{id}"),
             Key::IpamConfig => format!("{IPAM}config"),
+            Key::Lease(name) => format!("{LEASE}{name}"),
         }
     }
 
@@ -145,6 +165,9 @@ impl Key {
                 (true, None) | (false, Some(_)) => None,
             };
         }
+        if let Some(name) = path.strip_prefix(LEASE) {
+            return Some(Key::Lease(name.to_string()));
+        }
         let rest = path.strip_prefix(IPAM)?;
         if rest == "config" {
             return Some(Key::IpamConfig);
@@ -157,6 +180,10 @@ impl Key {
             ["assignment", _, "block", cidr] => Some(Key::Block(parse_cidr_segment(cidr)?)),
             ["host", host, _, "block", cidr] => Some(Key::BlockAffinity {
                 host: (*host).to_string(),
+                cidr: parse_cidr_segment(cidr)?,
+            }),
+            ["virtual", name, _, "block", cidr] => Some(Key::VirtualAffinity {
+                name: (*name).to_string(),
                 cidr: parse_cidr_segment(cidr)?,
             }),
             _ => None,
@@ -178,9 +205,12 @@ impl fmt::Display for Key {
                 namespace: Some(namespace),
                 name,
             } => write!(f, "{kind}({namespace}/{name})"),
-            Key::Block(_) | Key::BlockAffinity { .. } | Key::Handle(_) | Key::IpamConfig => {
-                f.write_str(&self.path())
-            }
+            Key::Block(_)
+            | Key::BlockAffinity { .. }
+            | Key::VirtualAffinity { .. }
+            | Key::Handle(_)
+            | Key::IpamConfig
+            | Key::Lease(_) => f.write_str(&self.path()),
         }
     }
 }
@@ -195,8 +225,11 @@ impl KeyPrefix {
                 vec![format!("{}{namespace}/", kind_root(*kind))]
             }
             KeyPrefix::Blocks => vec![format!("{IPAM}assignment/")],
-            KeyPrefix::BlockAffinities => vec![format!("{IPAM}host/")],
+            KeyPrefix::BlockAffinities => {
+                vec![format!("{IPAM}host/"), format!("{IPAM}virtual/")]
+            }
             KeyPrefix::HostAffinities(host) => vec![format!("{IPAM}host/{host}/")],
+            KeyPrefix::VirtualAffinities(name) => vec![format!("{IPAM}virtual/{name}/")],
             KeyPrefix::Handles => vec![format!("{IPAM}handle/")],
         }
     }

@@ -15,6 +15,7 @@
 
 pub mod autodetect;
 mod bird_socket;
+mod collector;
 pub mod config;
 mod control;
 mod event;

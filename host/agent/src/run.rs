@@ -23,7 +23,7 @@ use crate::files::{HealthFile, make_directory, write_whole};
 use crate::kernel_threads::KernelThreads;
 use crate::lock::Lock;
 use crate::recorder::Recorder;
-use crate::{identity, names, startup, store_watch, tunnel};
+use crate::{collector, identity, names, startup, store_watch, tunnel};
 
 /// The speaker tries an address that it cannot listen on every few seconds.
 const LISTEN_ERROR_LASTS: Duration = Duration::from_secs(15);
@@ -114,6 +114,8 @@ impl<'a> Agent<'a> {
         let (names_sender, names_receiver) = watch::channel(None);
         names::spawn(names_receiver, to_loop.clone())?;
         let tunnel = tunnel::spawn(store.clone(), config.name.clone(), to_loop.clone())?;
+        collector::spawn(store.clone(), &config.name, to_loop.clone())
+            .context("starting the thread ipam-collector")?;
         store_watch::spawn(store, to_loop.clone()).context("starting the thread store-watch")?;
         let agent = Agent {
             config,

@@ -272,7 +272,7 @@ async fn auto_assign(
         },
         intended: Use::Workload,
         max_blocks: None,
-        reserved: &[],
+        windows: false,
     };
     let assignment = Ipam::new(store)
         .auto_assign(&request, now)

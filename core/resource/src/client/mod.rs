@@ -393,7 +393,7 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         let listing = self.store.list(&KeyPrefix::Kind(Kind::BgpFilter)).await?;
         let name = |entry: Entry| match entry.key {
             Key::Resource { name, .. } => Some(name),
-            Key::Block(_) | Key::BlockAffinity { .. } | Key::Handle(_) | Key::IpamConfig => None,
+            _ => None,
         };
         Ok(listing.entries.into_iter().filter_map(name).collect())
     }
@@ -402,9 +402,7 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         let listing = self.store.list(&KeyPrefix::Blocks).await?;
         let cidr = |entry: Entry| match entry.key {
             Key::Block(cidr) => Some(cidr),
-            Key::Resource { .. } | Key::BlockAffinity { .. } | Key::Handle(_) | Key::IpamConfig => {
-                None
-            }
+            _ => None,
         };
         Ok(listing.entries.into_iter().filter_map(cidr).collect())
     }

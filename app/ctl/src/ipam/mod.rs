@@ -1,8 +1,14 @@
-//! `ipam show`, `ipam release` and `ipam configure`.
+//! The `ipam` commands: this file has `show` and `configure`.
+
+pub mod check;
+pub mod collect;
+pub mod release;
+mod report;
+pub mod split;
 
 use std::net::IpAddr;
 
-use ipam::{ReleaseRequest, block};
+use ipam::block;
 use ipnet::IpNet;
 use resource::kinds::Block;
 use resource::{Kind, Store};
@@ -31,17 +37,7 @@ pub fn show<S: Store + Sync>(
     }
     let blocks = blocks(client)?;
     if args.has("show-borrowed") {
-        return world.print(grid::draw(
-            &[
-                "IP",
-                "BORROWING-NODE",
-                "BLOCK",
-                "BLOCK OWNER",
-                "TYPE",
-                "ALLOCATED-TO",
-            ],
-            &borrowed(&blocks),
-        ));
+        return show_borrowed(&blocks, world);
     }
     let (pools, _) = client.list(Kind::IpPool, None).map_err(Failure::message)?;
     let rows = usage(&pools, &blocks, args.has("show-blocks"));
@@ -79,25 +75,25 @@ fn show_address<S: Store + Sync>(
     Ok(())
 }
 
-/// Takes an address back.
-///
-/// # Errors
-/// Nobody has it.
-pub fn release<S: Store + Sync>(
-    args: &Args,
-    client: &Client<'_, S>,
-    world: &mut World<'_>,
-) -> Result<(), Failure> {
-    let text = args.get("ip").unwrap_or_default();
-    let address = address(text, world)?;
-    let outcome = block_on(client.ipam.release_ips(&[ReleaseRequest::of(address)]))
-        .map_err(Failure::message)?;
-    if outcome.released.is_empty() {
-        return Err(Failure::message(format!(
-            "IP address {address} is not assigned"
-        )));
+fn show_borrowed(blocks: &[Block], world: &mut World<'_>) -> Result<(), Failure> {
+    let (rows, unclassified) = borrowed(blocks);
+    world.print(grid::draw(
+        &[
+            "IP",
+            "BORROWING-NODE",
+            "BLOCK",
+            "BLOCK OWNER",
+            "TYPE",
+            "ALLOCATED-TO",
+        ],
+        &rows,
+    ))?;
+    if unclassified > 0 {
+        world.print(format_args!(
+            "\nNote: found {unclassified} IP allocations without an explicit node association. Unable to determine if they are borrowed.\n"
+        ))?;
     }
-    world.print(format_args!("Successfully released IP address {address}\n"))
+    Ok(())
 }
 
 /// Changes the configuration of address management.
@@ -151,6 +147,11 @@ pub fn configure<S: Store + Sync>(
     if config.max_blocks_per_host > 0 && !config.strict_affinity {
         return Err(Failure::message(
             "error: MaxBlocksPerHost requires StrictAffinity to be enabled",
+        ));
+    }
+    if !config.strict_affinity && !config.auto_allocate_blocks {
+        return Err(Failure::message(
+            "error: Cannot disable 'StrictAffinity' and 'AutoAllocateBlocks' at the same time",
         ));
     }
     block_on(client.ipam.set_config(&config)).map_err(Failure::message)?;
@@ -264,32 +265,31 @@ fn five_digits(number: f64) -> String {
     format!("{}e{sign}{:02}", trimmed(mantissa), exponent.abs())
 }
 
-/// A row for each address whose node is not the owner of its block.
-fn borrowed(blocks: &[Block]) -> Vec<Vec<String>> {
+/// A row for each address whose node is not the owner of its block, and how many addresses name no node.
+fn borrowed(blocks: &[Block]) -> (Vec<Vec<String>>, usize) {
     let mut rows = Vec::new();
+    let mut unclassified = 0;
     for stored in blocks {
         let owner = stored.affinity.as_deref().unwrap_or("");
         let owner = owner.strip_prefix("host:").unwrap_or(owner);
-        for (ordinal, index) in stored.allocations.iter().enumerate() {
-            let attributes = index.and_then(|index| stored.attributes.get(index));
-            let secondary = attributes.and_then(|a| a.secondary.as_ref());
-            let Some(secondary) = secondary else {
-                continue;
-            };
-            let text = |key: &str| secondary.get(key).cloned().unwrap_or_default();
+        for allocation in ipam::survey::allocations(stored) {
+            let text = |key: &str| allocation.attribute(key).unwrap_or_default().to_string();
             let node = text("node");
-            if node.is_empty() || node == owner {
+            if node.is_empty() {
+                unclassified += 1;
                 continue;
             }
-            let (kind, to) = match (text("type"), text("pod")) {
-                (kind, _) if !kind.is_empty() => (kind, node.clone()),
-                (_, pod) if !pod.is_empty() => {
-                    ("pod".to_string(), format!("{}/{pod}", text("namespace")))
-                }
-                _ => (String::new(), String::new()),
+            if node == owner {
+                continue;
+            }
+            let pod = text("pod");
+            let (kind, to) = if pod.is_empty() {
+                (text("type"), String::new())
+            } else {
+                ("pod".to_string(), format!("{}/{pod}", text("namespace")))
             };
             rows.push(vec![
-                block::address(&stored.cidr, ordinal).to_string(),
+                allocation.address.to_string(),
                 node,
                 stored.cidr.to_string(),
                 owner.to_string(),
@@ -298,7 +298,7 @@ fn borrowed(blocks: &[Block]) -> Vec<Vec<String>> {
             ]);
         }
     }
-    rows
+    (rows, unclassified)
 }
 
 #[cfg(test)]
