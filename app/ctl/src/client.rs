@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipam::Ipam;
 use resource::kinds::{
     BgpConfigurationSpec, BgpFilterSpec, BgpPeerSpec, ClusterInformationSpec, EndpointSliceSpec,
-    IpPoolSpec, NodeSpec, ServiceSpec, WorkloadEndpointSpec,
+    IpPoolSpec, NodeSpec, PeerPolicySpec, ServiceSpec, WorkloadEndpointSpec,
 };
 use resource::validate::{ValidationError, take_unknown_modes, validate};
 use resource::{
@@ -228,6 +228,7 @@ macro_rules! by_kind {
             Kind::IpPool => $function::<IpPoolSpec>($($argument),*),
             Kind::WorkloadEndpoint => $function::<WorkloadEndpointSpec>($($argument),*),
             Kind::ClusterInformation => $function::<ClusterInformationSpec>($($argument),*),
+            Kind::PeerPolicy => $function::<PeerPolicySpec>($($argument),*),
             Kind::Service => $function::<ServiceSpec>($($argument),*),
             Kind::EndpointSlice => $function::<EndpointSliceSpec>($($argument),*),
         }

@@ -25,6 +25,7 @@ pub fn kind(word: &str) -> Option<Named> {
         "ippool" | "ippools" | "ipp" | "ipps" | "pool" | "pools" => Kind::IpPool,
         "node" | "nodes" | "no" | "nos" => Kind::Node,
         "workloadendpoint" | "workloadendpoints" | "wep" | "weps" => Kind::WorkloadEndpoint,
+        "peerpolicy" | "peerpolicies" => Kind::PeerPolicy,
         "service" | "services" | "svc" => Kind::Service,
         "endpointslice" | "endpointslices" => Kind::EndpointSlice,
         other => return absent(other).map(Named::Absent),

@@ -94,6 +94,7 @@ fn ps(kind: Kind) -> &'static [&'static str] {
             "CALICOVERSION",
             "DATASTOREREADY",
         ],
+        Kind::PeerPolicy => &["NAME", "BGPPEERS", "PREFIXES"],
         Kind::Service => &[
             "NAMESPACE",
             "NAME",
@@ -152,6 +153,7 @@ fn wide(kind: Kind) -> &'static [&'static str] {
         | Kind::BgpPeer
         | Kind::BgpFilter
         | Kind::ClusterInformation
+        | Kind::PeerPolicy
         | Kind::EndpointSlice => ps(kind),
     }
 }
@@ -171,10 +173,23 @@ fn columns(kind: Kind) -> &'static [Column] {
         Kind::IpPool => POOL,
         Kind::WorkloadEndpoint => WORKLOAD_ENDPOINT,
         Kind::ClusterInformation => CLUSTER_INFORMATION,
+        Kind::PeerPolicy => PEER_POLICY,
         Kind::Service => SERVICE,
         Kind::EndpointSlice => ENDPOINT_SLICE,
     }
 }
+
+const PEER_POLICY: &[Column] = &[
+    NAME,
+    column("BGPPEERS", |o, _| {
+        let names = o.pointer("/spec/bgpPeers").and_then(Value::as_array);
+        let names = names.into_iter().flatten().filter_map(Value::as_str);
+        or(names.collect::<Vec<_>>().join(","), "-")
+    }),
+    column("PREFIXES", |o, _| {
+        or(text(o, "/spec/maxPrefixes/limit"), "-")
+    }),
+];
 
 const BGP_CONFIGURATION: &[Column] = &[
     NAME,

@@ -25,6 +25,7 @@ pub fn desired(input: &DataplaneInput) -> Desired {
             .keys()
             .chain(&input.service_ranges)
             .copied()
+            .chain(input.reachable_by.keys().copied().map(IpNet::from))
             .collect(),
         allocated: input.allocated.clone(),
         tables: vec![rules::ipv4_table(input)],
@@ -34,6 +35,7 @@ pub fn desired(input: &DataplaneInput) -> Desired {
     beneath(input, &mut desired);
     blocks_and_workloads(input, &mut desired);
     tunnel(input, &mut desired);
+    peers(input, &mut desired);
     learnt(input, &mut desired);
     sysctls(input, &mut desired.sysctls);
     desired.refusals.sort();
@@ -248,6 +250,28 @@ fn tunnel(input: &DataplaneInput, desired: &mut Desired) {
     }
 }
 
+/// Ways to peers: a route by the gateway that was named for one, and addresses for those that are workloads here.
+fn peers(input: &DataplaneInput, desired: &mut Desired) {
+    for (peer, gateway) in input.reachable_by.iter().filter(|(peer, _)| peer.is_ipv4()) {
+        match resolve(input, *gateway) {
+            Some(kind) => drop(desired.routes.insert(Route::bird(IpNet::from(*peer), kind))),
+            None => desired.refusals.push(Refusal {
+                reason: Reason::NextHopUnresolved,
+                object: IpNet::from(*peer).to_string(),
+                text: format!("reachableBy {gateway} is on no subnet of this node; see `ip route get {gateway}`"),
+            }),
+        }
+    }
+    for (interface, addresses) in &input.workload_peering {
+        for address in addresses.iter().filter(|address| address.is_ipv4()) {
+            desired.addresses.insert(Address {
+                interface: interface.clone(),
+                address: IpNet::from(*address),
+            });
+        }
+    }
+}
+
 /// Routes that peers told us.
 fn learnt(input: &DataplaneInput, desired: &mut Desired) {
     // A workload here that borrowed its address from another node's block of one address keeps its route.
@@ -296,6 +320,7 @@ fn route_to(
     if input
         .service_ranges
         .iter()
+        .chain(&input.not_programmed)
         .any(|range| range.contains(&prefix))
     {
         return Err(refuse(
@@ -339,6 +364,14 @@ fn next_hop(
     pool: Pool,
     hop: IpAddr,
 ) -> Result<RouteKind, (Reason, String)> {
+    // A workload here may be a peer and tell of what is behind it.
+    if let Some(workload) = input.workloads.get(&hop) {
+        return Ok(RouteKind::Via {
+            gateway: hop,
+            oif: workload.interface.clone(),
+            onlink: true,
+        });
+    }
     // "Same subnet" is the network of the node's own address, as Calico means it.
     let same_subnet = input.node_addresses.iter().any(|own| own.contains(&hop));
     let tunnelled = |always: bool| always || !same_subnet;

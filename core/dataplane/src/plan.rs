@@ -10,7 +10,7 @@ use crate::nft_diff;
 use crate::object::{Actual, Desired, PROTOCOL_BIRD, Route, RouteKey, Scope, Sysctl, TABLE_MAIN};
 use crate::operation::{Batch, Lane, Operation};
 use crate::reason::{Reason, Refusal};
-use crate::rules::{POOLS, SERVICE_RANGES, WORKLOAD_PREFIX};
+use crate::rules::{PEERS, POOLS, SERVICE_RANGES, WORKLOAD_PREFIX};
 
 /// Gives what has to be done so that the kernel has what is desired: nothing when it has.
 ///
@@ -115,7 +115,7 @@ fn owned_ranges(desired: &Desired, actual: &Actual) -> BTreeSet<IpNet> {
     let remembered = actual
         .tables
         .iter()
-        .flat_map(|table| [table.sets.get(POOLS), table.sets.get(SERVICE_RANGES)]);
+        .flat_map(|table| [POOLS, SERVICE_RANGES, PEERS].map(|name| table.sets.get(name)));
     let remembered = remembered
         .flatten()
         .flat_map(|set| set.elements.iter().flatten())
@@ -257,7 +257,10 @@ fn stale_addresses(desired: &Desired, actual: &Actual) -> Vec<Operation> {
         .addresses
         .iter()
         .filter(|address| {
-            desired.links.contains_key(&address.interface) && address.address.addr().is_ipv4()
+            // On a workload's interface the node has no addresses but those that the workload peers with.
+            let ours = desired.links.contains_key(&address.interface)
+                || address.interface.starts_with(WORKLOAD_PREFIX);
+            ours && address.address.addr().is_ipv4()
         })
         .filter(|address| !desired.addresses.contains(*address))
         .cloned()

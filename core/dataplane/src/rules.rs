@@ -34,6 +34,8 @@ const READY_SLOTS: u32 = 8;
 pub(crate) const POOLS: &str = "pools";
 /// Name of the set of service ranges.
 pub(crate) const SERVICE_RANGES: &str = "service-ranges";
+/// Name of the set of peers that have a route of their own.
+pub(crate) const PEERS: &str = "peers";
 const NAT_POOLS: &str = "nat-pools";
 const SERVICE_ADDRESSES: &str = "service-addresses";
 const HAIRPIN: &str = "hairpin";
@@ -82,6 +84,10 @@ fn sets(input: &DataplaneInput) -> BTreeMap<String, NftSet> {
     BTreeMap::from([
         (POOLS.to_owned(), prefixes(&mut input.pools.keys().copied())),
         (NAT_POOLS.to_owned(), prefixes(nat_pools)),
+        (
+            PEERS.to_owned(),
+            prefixes(&mut input.reachable_by.keys().copied().map(IpNet::from)),
+        ),
         (
             SERVICE_RANGES.to_owned(),
             prefixes(&mut refused_services(input).into_iter()),

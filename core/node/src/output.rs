@@ -12,8 +12,8 @@ use crate::BatchId;
 /// One thing for the driver to do. Its `Debug` form is stable: equal inputs give equal texts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Hand this configuration to the speaker, starting it with it the first time.
-    Speaker(Box<bgp::Config>),
+    /// Hand this configuration, with its passwords, to the speaker, starting it with it the first time.
+    Speaker(Box<crate::SpeakerConfig>),
     /// Read the kernel and answer with [`crate::Input::Kernel`].
     ReadKernel,
     /// Apply this batch and answer with [`crate::Input::Applied`]. At most one a lane is out at a time.

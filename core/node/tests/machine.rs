@@ -109,6 +109,7 @@ fn learnt(prefix: &str, next_hop: Option<&str>) -> Input {
     Input::Routes(vec![LearntRoute {
         prefix: net(prefix),
         next_hops,
+        session: None,
     }])
 }
 
@@ -197,7 +198,7 @@ impl World {
 
     fn speaker(&self) -> &bgp::Config {
         let last = self.outputs.iter().rev().find_map(|output| match output {
-            Output::Speaker(config) => Some(config.as_ref()),
+            Output::Speaker(wanted) => Some(&wanted.config),
             _ => None,
         });
         last.expect("the speaker was configured")

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::kinds::{
-    BgpConfiguration, BgpFilter, BgpPeer, ClusterInformation, EndpointSlice, IpPool, Node, Service,
-    WorkloadEndpoint,
+    BgpConfiguration, BgpFilter, BgpPeer, ClusterInformation, EndpointSlice, IpPool, Node,
+    PeerPolicy, Service, WorkloadEndpoint,
 };
 use crate::{Entry, Key, Kind, Metadata, Object, StoreError};
 
@@ -91,6 +91,7 @@ any_object! {
     IpPool,
     WorkloadEndpoint,
     ClusterInformation,
+    PeerPolicy,
     Service,
     EndpointSlice,
 }

@@ -318,6 +318,7 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
             | AnyObject::BgpFilter(_)
             | AnyObject::WorkloadEndpoint(_)
             | AnyObject::ClusterInformation(_)
+            | AnyObject::PeerPolicy(_)
             | AnyObject::Service(_)
             | AnyObject::EndpointSlice(_) => (),
         }
@@ -453,6 +454,7 @@ fn writable(object: &AnyObject, operation: &'static str) -> ClientResult<()> {
         | Kind::Node
         | Kind::IpPool
         | Kind::WorkloadEndpoint
+        | Kind::PeerPolicy
         | Kind::Service
         | Kind::EndpointSlice => Ok(()),
     }

@@ -53,12 +53,14 @@ pub enum KeyPrefix {
 }
 
 const CALICO: &str = "/calico/resources/v3/projectcalico.org/";
+const OURS: &str = "/selvedge/resources/v1alpha1/";
 const KUBERNETES: &str = "/selvedge/kubernetes/";
 const IPAM: &str = "/calico/ipam/v2/";
 
 fn kind_root(kind: Kind) -> String {
     match kind {
         Kind::Service | Kind::EndpointSlice => format!("{KUBERNETES}{}/", kind.plural()),
+        Kind::PeerPolicy => format!("{OURS}{}/", kind.plural()),
         Kind::BgpConfiguration
         | Kind::BgpPeer
         | Kind::BgpFilter
@@ -138,6 +140,7 @@ impl Key {
     pub fn from_path(path: &str) -> Option<Key> {
         if let Some(rest) = path
             .strip_prefix(CALICO)
+            .or_else(|| path.strip_prefix(OURS))
             .or_else(|| path.strip_prefix(KUBERNETES))
         {
             let mut parts = rest.splitn(3, '/');

@@ -4,7 +4,7 @@ use std::fmt;
 
 macro_rules! kinds {
     ($($variant:ident, $kind:literal, $plural:literal, $namespaced:literal, $group:ident;)*) => {
-        /// A kind of resource: Calico's v3 kinds, and the Kubernetes-shaped ones that services are read from.
+        /// A kind of resource: Calico's v3 kinds, our own, and the Kubernetes-shaped ones that services are read from.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Kind { $(#[doc = $kind] $variant,)* }
 
@@ -38,6 +38,7 @@ macro_rules! kinds {
 mod api {
     pub const CALICO: &str = "projectcalico.org/v3";
     pub const CORE: &str = "v1";
+    pub const OURS: &str = "selvedge.dev/v1alpha1";
     pub const DISCOVERY: &str = "discovery.k8s.io/v1";
 }
 
@@ -49,6 +50,7 @@ kinds! {
     IpPool, "IPPool", "ippools", false, CALICO;
     WorkloadEndpoint, "WorkloadEndpoint", "workloadendpoints", true, CALICO;
     ClusterInformation, "ClusterInformation", "clusterinformations", false, CALICO;
+    PeerPolicy, "PeerPolicy", "peerpolicies", false, OURS;
     Service, "Service", "services", true, CORE;
     EndpointSlice, "EndpointSlice", "endpointslices", true, DISCOVERY;
 }
@@ -56,7 +58,7 @@ kinds! {
 impl Kind {
     /// Whether its documents are Kubernetes' own: fields that are not known here are passed over, not refused.
     pub fn is_kubernetes(self) -> bool {
-        self.api_version() != api::CALICO
+        ![api::CALICO, api::OURS].contains(&self.api_version())
     }
 
     /// The kind with this plural, if there is one.

@@ -2,8 +2,8 @@
 //! byte for byte.
 
 use resource::kinds::{
-    BgpConfiguration, BgpFilter, BgpPeer, ClusterInformation, EndpointSlice, IpPool, Node, Service,
-    WorkloadEndpoint,
+    BgpConfiguration, BgpFilter, BgpPeer, ClusterInformation, EndpointSlice, IpPool, Node,
+    PeerPolicy, Service, WorkloadEndpoint,
 };
 use resource::{Entry, Key, Kind, Object, Spec};
 
@@ -38,6 +38,7 @@ fn check_kind(entry: &Entry) -> Kind {
         Kind::IpPool => drop::<IpPool>(round_trip(entry)),
         Kind::WorkloadEndpoint => drop::<WorkloadEndpoint>(round_trip(entry)),
         Kind::ClusterInformation => drop::<ClusterInformation>(round_trip(entry)),
+        Kind::PeerPolicy => drop::<PeerPolicy>(round_trip(entry)),
         Kind::Service => drop::<Service>(round_trip(entry)),
         Kind::EndpointSlice => drop::<EndpointSlice>(round_trip(entry)),
     }

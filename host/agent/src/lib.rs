@@ -25,6 +25,7 @@ mod lock;
 mod names;
 mod recorder;
 mod run;
+mod secrets;
 pub mod startup;
 mod store_watch;
 mod tunnel;

@@ -1,7 +1,7 @@
 //! The loop: one owner of the machine, fed by the threads.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use node::{Input, LearntRoute, Names, Node, Notice, Options, Output};
+use node::{Input, LearntRoute, Names, Node, Notice, Options, Output, SpeakerConfig};
 use store::AnyStore;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -23,6 +23,7 @@ use crate::files::{HealthFile, make_directory, write_whole};
 use crate::kernel_threads::KernelThreads;
 use crate::lock::Lock;
 use crate::recorder::Recorder;
+use crate::secrets::{LOOK_AGAIN, Secrets};
 use crate::{identity, names, startup, store_watch, tunnel};
 
 /// The speaker tries an address that it cannot listen on every few seconds.
@@ -77,6 +78,9 @@ struct Agent<'a> {
     store_error: Option<String>,
     tunnel_error: Option<String>,
     listen_errors: BTreeMap<String, Instant>,
+    wanted: Option<Box<SpeakerConfig>>,
+    secrets: Secrets,
+    missing: BTreeSet<String>,
     health: String,
     _control: Vec<control::Control>,
 }
@@ -94,6 +98,7 @@ impl<'a> Agent<'a> {
             router_id: config.router_id.resolve(&config.name),
             bgp: config.bgp,
             bfd: config.bfd.filter(|_| config.bgp),
+            advertise_cluster_ips: config.advertise_cluster_ips.clone(),
         };
         if options.bfd.is_none() {
             // One that a former agent left has nothing to do any more.
@@ -128,6 +133,9 @@ impl<'a> Agent<'a> {
             store_error: None,
             tunnel_error: None,
             listen_errors: BTreeMap::new(),
+            wanted: None,
+            secrets: Secrets::new(config.paths.secrets.clone()),
+            missing: BTreeSet::new(),
             health: String::new(),
             _control: control,
         };
@@ -138,12 +146,23 @@ impl<'a> Agent<'a> {
         let mut terminate = signal(SignalKind::terminate()).context("listening to SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening to SIGINT")?;
         self.feed(Input::Timer)?;
+        let mut looked = Instant::now();
         loop {
             let deadline = self.node.next_deadline();
             let due = async {
                 match deadline {
                     Some(at) => sleep_until(Instant::now() + at.saturating_sub(now().mono)).await,
                     None => pending().await,
+                }
+            };
+            let has_secrets = self
+                .wanted
+                .as_ref()
+                .is_some_and(|w| !w.passwords.is_empty());
+            let look = async {
+                match has_secrets {
+                    true => sleep_until(looked + LOOK_AGAIN).await,
+                    false => pending().await,
                 }
             };
             tokio::select! {
@@ -161,6 +180,10 @@ impl<'a> Agent<'a> {
                     None => break,
                 },
                 () = due => self.feed(Input::Timer)?,
+                () = look => {
+                    looked = Instant::now();
+                    self.look_at_secrets()?;
+                }
             }
             self.write_health();
         }
@@ -260,7 +283,13 @@ impl<'a> Agent<'a> {
 
     fn execute(&mut self, output: Output) -> Result<()> {
         match output {
-            Output::Speaker(config) => self.configure_speaker(*config)?,
+            Output::Speaker(wanted) => {
+                self.secrets.read(&wanted);
+                let config = self.secrets.fill(&wanted);
+                self.wanted = Some(wanted);
+                self.say_missing();
+                self.configure_speaker(config)?;
+            }
             Output::ReadKernel => self.kernel.read(),
             Output::Apply { id, batch } => {
                 for operation in &batch.operations {
@@ -277,6 +306,35 @@ impl<'a> Agent<'a> {
             Output::Notice(notice) => say(&notice),
         }
         Ok(())
+    }
+
+    /// Another password is put to use without a new session (RFC 2385 §4.5); one that has come makes its session begin.
+    fn look_at_secrets(&mut self) -> Result<()> {
+        let Some(wanted) = self.wanted.take() else {
+            return Ok(());
+        };
+        let changed = self.secrets.read(&wanted);
+        let config = changed.then(|| self.secrets.fill(&wanted));
+        self.wanted = Some(wanted);
+        match config {
+            Some(config) => {
+                self.say_missing();
+                self.configure_speaker(config)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn say_missing(&mut self) {
+        let wanted = self.wanted.iter();
+        let missing: BTreeSet<String> = wanted.flat_map(|w| self.secrets.missing(w)).collect();
+        for text in missing.difference(&self.missing) {
+            say(&Notice::Refused(text.clone()));
+        }
+        for text in self.missing.difference(&missing) {
+            say(&Notice::Mended(text.clone()));
+        }
+        self.missing = missing;
     }
 
     fn configure_speaker(&mut self, config: bgp::Config) -> Result<()> {
@@ -345,6 +403,7 @@ impl<'a> Agent<'a> {
         let mut refused = health.refused.clone();
         refused.extend(self.store_error.iter().chain(&self.tunnel_error).cloned());
         refused.extend(self.listen_errors.keys().cloned());
+        refused.extend(self.missing.iter().cloned());
         let text = HealthFile {
             node: &self.config.name,
             pid: std::process::id(),

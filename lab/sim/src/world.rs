@@ -462,6 +462,7 @@ impl World {
         match output {
             Output::Speaker(config) => {
                 let now = self.now();
+                let config = Box::new(config.config);
                 match process.speaker.as_mut() {
                     Some(speaker) => speaker.handle(bgp::Input::Configure(config), now),
                     None => {

@@ -11,6 +11,7 @@ mod ip_pool;
 mod kubernetes;
 mod metadata;
 mod node;
+mod peer_policy;
 mod workload_endpoint;
 
 pub use error::{FieldError, ValidationError};
@@ -46,6 +47,7 @@ pub fn validate(object: &AnyObject) -> Result<(), ValidationError> {
         AnyObject::IpPool(object) => ip_pool::validate(&object.spec),
         AnyObject::WorkloadEndpoint(object) => workload_endpoint::validate(object),
         AnyObject::ClusterInformation(_) => Vec::new(),
+        AnyObject::PeerPolicy(object) => peer_policy::validate(&object.spec),
         AnyObject::Service(object) => kubernetes::service(&object.spec),
         AnyObject::EndpointSlice(object) => kubernetes::endpoint_slice(&object.spec),
     });
@@ -77,6 +79,7 @@ pub fn check(
         AnyObject::BgpFilter(_)
         | AnyObject::Node(_)
         | AnyObject::ClusterInformation(_)
+        | AnyObject::PeerPolicy(_)
         | AnyObject::Service(_)
         | AnyObject::EndpointSlice(_) => Vec::new(),
     };
@@ -93,6 +96,7 @@ pub fn set_defaults(object: &mut AnyObject) {
         | AnyObject::BgpFilter(_)
         | AnyObject::Node(_)
         | AnyObject::ClusterInformation(_)
+        | AnyObject::PeerPolicy(_)
         | AnyObject::Service(_)
         | AnyObject::EndpointSlice(_) => (),
     }
