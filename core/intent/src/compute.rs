@@ -238,8 +238,10 @@ fn workload_peering(
             continue;
         };
         let same = |address: &&IpAddr| address.is_ipv4() == session.address.is_ipv4();
-        let addresses = peering.entry(workload.interface.clone()).or_default();
-        addresses.extend(own.iter().filter(same));
+        for address in own.iter().filter(same) {
+            let addresses = peering.entry(workload.interface.clone()).or_default();
+            addresses.insert(*address);
+        }
     }
     peering
 }

@@ -144,10 +144,8 @@ impl One<'_> {
     /// Whether this node tells of its addresses one by one.
     fn is_told(&self, names: &[&str]) -> bool {
         let spec = &self.service.spec;
-        let is_reached = match spec.service_type.as_str() {
-            "" | "ClusterIP" | "NodePort" | "LoadBalancer" => true,
-            _ => false,
-        };
+        let kinds = ["", "ClusterIP", "NodePort", "LoadBalancer"];
+        let is_reached = kinds.contains(&spec.service_type.as_str());
         if !is_reached || spec.cluster_ip == "None" || spec.cluster_ips.iter().any(|a| a == "None")
         {
             return false;

@@ -7,8 +7,8 @@ use intent::{
     SessionFilters, compute,
 };
 use resource::kinds::{
-    BgpConfiguration, BgpConfigurationSpec, BgpFilter, BgpPeerSpec, CidrBlock,
-    NodeBgpSpec, WorkloadEndpoint, WorkloadEndpointSpec,
+    BgpConfiguration, BgpConfigurationSpec, BgpFilter, BgpPeerSpec, CidrBlock, NodeBgpSpec,
+    WorkloadEndpoint, WorkloadEndpointSpec,
 };
 use resource::{Key, Metadata};
 use world::World;
@@ -368,7 +368,8 @@ fn what_is_refused_has_a_name() {
     .check_reasons("a", &[Reason::PasswordInvalid]);
     bad(|s| s.local_workload_selector = "all()".into())
         .check_reasons("a", &[Reason::PeerAsMissing]);
-    pair()
+    World::default()
+        .node("a", "10.0.0.9/24", false)
         .settings(|s| s.node_mesh_password = Some(Default::default()))
         .check_reasons("a", &[Reason::PasswordInvalid]);
     bad(|s| {
@@ -753,7 +754,9 @@ fn local_workloads_dial_the_node() {
         metadata.labels.insert("role".into(), role.into());
         WorkloadEndpoint::new(metadata, spec)
     };
-    let world = pair()
+    let world = World::default()
+        .node("a", "10.0.0.9/24", false)
+        .node("b", "10.0.0.10/24", false)
         .settings(|s| {
             s.node_to_node_mesh_enabled = Some(false);
             s.local_workload_peering_ipv4 = "10.99.99.99".into();
