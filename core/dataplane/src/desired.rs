@@ -289,8 +289,8 @@ fn learnt(input: &DataplaneInput, desired: &mut Desired) {
         };
         let hops: BTreeSet<IpAddr> = hops
             .iter()
+            .flat_map(|hop| behind(input, prefix, *hop))
             .filter(|hop| !own(hop) && hop.is_ipv4())
-            .copied()
             .collect();
         if hops.is_empty() {
             continue;
@@ -305,6 +305,23 @@ fn learnt(input: &DataplaneInput, desired: &mut Desired) {
             Err(refusal) => desired.refusals.push(refusal),
         }
     }
+}
+
+/// A next hop that is a pod is reached as the pod is (BIRD: `gateway recursive`): by the node whose block it is in.
+fn behind(input: &DataplaneInput, prefix: IpNet, hop: IpAddr) -> BTreeSet<IpAddr> {
+    let on_link = input
+        .interfaces
+        .values()
+        .flatten()
+        .any(|net| net.contains(&hop));
+    let is_pods = input.pools.keys().any(|pool| pool.contains(&hop));
+    if on_link || !is_pods || input.workloads.contains_key(&hop) {
+        return [hop].into();
+    }
+    let routes = input.loc_rib.iter();
+    let covering = routes.filter(|(other, _)| other.contains(&hop) && **other != prefix);
+    let longest = covering.max_by_key(|(other, _)| other.prefix_len());
+    longest.map_or_else(|| [hop].into(), |(_, hops)| hops.clone())
 }
 
 fn route_to(
@@ -406,7 +423,15 @@ fn next_hop(
         | Encapsulation::VxlanAlways
         | Encapsulation::VxlanCrossSubnet => {}
     }
-    resolve(input, hop).ok_or_else(|| {
+    let is_pods = input.pools.keys().any(|pool| pool.contains(&hop));
+    // The default route leads to no pod.
+    let is_reached = !is_pods
+        || input
+            .interfaces
+            .values()
+            .flatten()
+            .any(|net| net.contains(&hop));
+    resolve(input, hop).filter(|_| is_reached).ok_or_else(|| {
         let text = format!("its next hop {hop} is on no subnet of this node and no route leads to it; see `ip route get {hop}`");
         (Reason::NextHopUnresolved, text)
     })

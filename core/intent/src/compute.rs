@@ -43,6 +43,8 @@ pub struct Intent {
     pub allocated: BTreeSet<IpAddr>,
     /// Tunnel address for IP-in-IP, if a pool asks for one.
     pub ipip: Option<Tunnel>,
+    /// How much this node says in its log.
+    pub log_severity: LogSeverity,
     /// The cluster's domain and the services that answer for it.
     pub names: Names,
     /// What is not done, in order and each once.
@@ -70,6 +72,20 @@ pub struct BgpIntent {
     pub export: Vec<ExportRule>,
     /// Communities put on what is accepted in a prefix and within it; the first that matches counts.
     pub communities: Vec<(IpNet, Vec<Community>)>,
+}
+
+/// The least severe of what is said (`logSeverityScreen`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogSeverity {
+    /// Each step; Calico's Trace too.
+    Debug,
+    /// What people want to know of.
+    #[default]
+    Info,
+    /// What is not as wanted.
+    Warning,
+    /// What cannot go on; Calico's Fatal too.
+    Error,
 }
 
 /// A workload of this node.
@@ -158,6 +174,7 @@ pub fn compute_in(resources: &Resources, node_name: &str, environment: &Environm
         node: me.cloned(),
         locked,
         bgp,
+        log_severity: log_severity(resources, node_name),
         not_programmed: ranges.all(),
         service_ranges: ranges.cluster,
         remote_blocks: remote_blocks(resources, node_name),
@@ -196,6 +213,21 @@ fn reachable_by(sessions: &[Session]) -> BTreeMap<IpAddr, IpAddr> {
         .iter()
         .filter_map(|session| Some((session.address, session.reachable_by?)));
     gateways.collect()
+}
+
+/// A node's own configuration comes before the default one.
+fn log_severity(resources: &Resources, node: &str) -> LogSeverity {
+    let names = [format!("node.{node}"), "default".to_string()];
+    let specs = names
+        .iter()
+        .filter_map(|name| resources.bgp_configurations.get(name));
+    let mut words = specs.map(|c| c.spec.log_severity_screen.to_ascii_lowercase());
+    match words.find(|word| !word.is_empty()).as_deref() {
+        Some("trace" | "debug") => LogSeverity::Debug,
+        Some("warning") => LogSeverity::Warning,
+        Some("error" | "fatal") => LogSeverity::Error,
+        Some(_) | None => LogSeverity::Info,
+    }
 }
 
 fn ignored_interfaces(resources: &Resources) -> Vec<String> {

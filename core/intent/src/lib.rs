@@ -29,7 +29,9 @@ mod service_routes;
 mod sessions;
 
 pub use cluster::{BGP_PORT, Cluster, DEFAULT_AS, NodeView, parse_address};
-pub use compute::{BgpIntent, Environment, Intent, Tunnel, Workload, compute, compute_in};
+pub use compute::{
+    BgpIntent, Environment, Intent, LogSeverity, Tunnel, Workload, compute, compute_in,
+};
 pub use export::ExportRule;
 pub use filter::{Community, FilterOperation, FilterRule, Prefixes, SessionFilters};
 pub use names::{DNS_ANNOTATION, DNS_DOMAIN_ANNOTATION, DnsService, Names};

@@ -113,6 +113,7 @@ struct Told {
     names: Option<Names>,
     tunnel: Option<(Vec<String>, Option<Ipv4Addr>)>,
     pod_mtu: Option<u32>,
+    log_severity: intent::LogSeverity,
     locked: bool,
     programmed: bool,
     in_sync: bool,
@@ -311,6 +312,7 @@ impl Node {
         self.tell_speaker();
         self.tell_names();
         self.tell_tunnel();
+        self.tell_log_severity();
     }
 
     /// At the first intent: was this node forwarding a moment ago, and which routes does it keep until peers have spoken?
@@ -402,6 +404,14 @@ impl Node {
             let (pools, present) = wanted;
             self.outputs
                 .push_back(Output::TunnelAddress { pools, present });
+        }
+    }
+
+    fn tell_log_severity(&mut self) {
+        let wanted = self.intent.as_ref().map(|intent| intent.log_severity);
+        let wanted = wanted.unwrap_or_default();
+        if std::mem::replace(&mut self.told.log_severity, wanted) != wanted {
+            self.outputs.push_back(Output::LogSeverity(wanted));
         }
     }
 

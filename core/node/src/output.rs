@@ -34,6 +34,8 @@ pub enum Output {
     },
     /// The greatest packet that a new workload's interface shall take, in bytes.
     PodMtu(u32),
+    /// Say what is at least this severe from now on, until told otherwise; before the first of these, what is of interest.
+    LogSeverity(intent::LogSeverity),
     /// Say this once, at the level it has.
     Notice(Notice),
 }

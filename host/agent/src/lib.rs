@@ -32,5 +32,6 @@ mod tunnel;
 
 pub use bird_socket::{View, answer};
 pub use config::{AgentConfig, Flags, Paths};
+pub use intent::LogSeverity;
 pub use lock::Lock;
-pub use run::{HEALTH_FILE, LIVENESS_SOCKET, run};
+pub use run::{HEALTH_FILE, LIVENESS_SOCKET, run, run_with};

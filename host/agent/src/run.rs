@@ -9,6 +9,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use intent::LogSeverity;
 use node::{Input, LearntRoute, Names, Node, Notice, Options, Output, SpeakerConfig};
 use store::AnyStore;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,6 +36,18 @@ const LISTEN_ERROR_LASTS: Duration = Duration::from_secs(15);
 /// # Errors
 /// What hindered the start; once started, only the loss of a thread ends it.
 pub fn run(config: &AgentConfig, store_config: &store::Config) -> Result<()> {
+    run_with(config, store_config, &|_| {})
+}
+
+/// [`run`]; `log` is told how much the log is to say when the store asks for something else than the usual.
+///
+/// # Errors
+/// As there.
+pub fn run_with(
+    config: &AgentConfig,
+    store_config: &store::Config,
+    log: &dyn Fn(LogSeverity),
+) -> Result<()> {
     make_directory(&config.paths.run)?;
     make_directory(&config.paths.lib)?;
     let _lock = Lock::take(&config.paths.run, &config.name)?;
@@ -60,13 +73,14 @@ pub fn run(config: &AgentConfig, store_config: &store::Config) -> Result<()> {
         .build()
         .context("starting the event loop")?;
     LocalSet::new().block_on(&runtime, async move {
-        let (mut agent, events) = Agent::start(config, store, kernel, ipip_possible)?;
+        let (mut agent, events) = Agent::start(config, store, kernel, ipip_possible, log)?;
         agent.run(events).await
     })
 }
 
 struct Agent<'a> {
     config: &'a AgentConfig,
+    log: &'a dyn Fn(LogSeverity),
     node: Node,
     ipip_possible: bool,
     kernel: KernelThreads,
@@ -91,6 +105,7 @@ impl<'a> Agent<'a> {
         store: AnyStore,
         kernel: linux::Kernel,
         ipip_possible: bool,
+        log: &'a dyn Fn(LogSeverity),
     ) -> Result<(Agent<'a>, mpsc::Receiver<Event>)> {
         let (to_loop, events) = ToLoop::channel();
         let options = Options {
@@ -122,6 +137,7 @@ impl<'a> Agent<'a> {
         store_watch::spawn(store, to_loop.clone()).context("starting the thread store-watch")?;
         let agent = Agent {
             config,
+            log,
             node: Node::new(options),
             ipip_possible,
             kernel,
@@ -303,6 +319,7 @@ impl<'a> Agent<'a> {
             Output::PodMtu(mtu) => {
                 write_whole(&self.config.paths.lib.join("mtu"), &mtu.to_string())?;
             }
+            Output::LogSeverity(severity) => (self.log)(severity),
             Output::Notice(notice) => say(&notice),
         }
         Ok(())

@@ -16,7 +16,11 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// `show protocols` of a node's agent: name, then state, since and info.
 fn protocols(world: &World, node: &str) -> BTreeMap<String, String> {
-    let socket = world.directory(node).join("run/bird.ctl");
+    protocols_of(world, node, "bird.ctl")
+}
+
+fn protocols_of(world: &World, node: &str, socket: &str) -> BTreeMap<String, String> {
+    let socket = world.directory(node).join("run").join(socket);
     let Ok(mut stream) = UnixStream::connect(socket) else {
         return BTreeMap::new();
     };
@@ -394,6 +398,135 @@ fn a_peer_behind_a_gateway() {
             10 * SECOND,
             || !world.routes("n84").contains("192.0.2.9"),
             || world.routes("n84") + &world.log("n84"),
+        );
+    });
+}
+
+/// A router in a pod peers with its node, by an address that the node has on the pod's interface alone.
+#[test]
+fn a_local_workload_as_a_peer() {
+    let test = "a_local_workload_as_a_peer";
+    in_own_namespaces(test, |directory| {
+        let mut world = World::new(directory, test);
+        lan(&world, &[("n84", "10.20.1.84"), ("n85", "10.20.1.85")]);
+        world.apply(configuration(
+            serde_json::json!({"localWorkloadPeeringIPV4": "10.99.99.99"}),
+        ));
+        world.start("n84");
+        world.start("n85");
+        world.block("n84", "10.200.0.192/26");
+        world.pod("n84", "p1", "10.200.0.193");
+        let spec = BgpPeerSpec {
+            local_workload_selector: "projectcalico.org/orchestrator == 'vm'".into(),
+            as_number: Some(65100),
+            ..Default::default()
+        };
+        world.apply(BgpPeer::new(Metadata::named("vms"), spec.clone()));
+        // The pod has not that label yet: the control.
+        let _router = Bird::start_with(
+            "p1",
+            "10.200.0.193",
+            65100,
+            &["10.200.0.128/26"],
+            &["10.99.99.99"],
+            "source address 10.200.0.193;",
+        );
+        assert!(!protocols(&world, "n84").contains_key("Local_Workload_10_200_0_193"));
+        let selector = BgpPeerSpec {
+            local_workload_selector: "all()".into(),
+            ..spec
+        };
+        world.apply(BgpPeer::new(Metadata::named("vms"), selector));
+        wait_up(&world, "n84", "Local_Workload_10_200_0_193");
+        let addresses = run("ip -n n84 address show dev calip1");
+        assert!(addresses.contains("inet 10.99.99.99/32"), "{addresses}");
+        // What is behind it is routed to it, here and from the other node.
+        world.wait_route(
+            "n84",
+            "10.200.0.128/26 via 10.200.0.193 dev calip1 proto bird onlink",
+        );
+        world.wait_route(
+            "n85",
+            "10.200.0.128/26 via 10.20.1.84 dev ens192 proto bird",
+        );
+        world.delete(&resource::Key::cluster(resource::Kind::BgpPeer, "vms"));
+        wait_for(
+            "the address is gone",
+            10 * SECOND,
+            || !run("ip -n n84 address show dev calip1").contains("10.99.99.99"),
+            || world.log("n84"),
+        );
+        assert!(!world.routes("n84").contains("10.200.0.128/26"));
+    });
+}
+
+/// One session for both families, and back to two, with IPv6 blocks told on either.
+#[test]
+fn two_families_on_one_session() {
+    let test = "two_families_on_one_session";
+    in_own_namespaces(test, |directory| {
+        let mut world = World::new(directory, test);
+        lan(&world, &[("n84", "10.20.1.84"), ("n85", "10.20.1.85")]);
+        world.pool("six", "fd00:200::/64", |s| s.block_size = Some(122));
+        for (node, address) in [("n84", "fd00:20::84"), ("n85", "fd00:20::85")] {
+            run(&format!(
+                "ip -n {node} address add {address}/64 dev ens192 nodad"
+            ));
+            world.spawn(node, &[("IP6", &format!("{address}/64"))]);
+        }
+        for node in ["n84", "n85"] {
+            world.wait_ready(node);
+        }
+        world.block("n85", "10.200.1.192/26");
+        world.block("n85", "fd00:200::40/122");
+        let six = |node: &str| protocols_of(&world, node, "bird6.ctl");
+        // IPv6 is not written to the kernel, so what came is looked for in the recording.
+        let came_by = |session: &str| {
+            let file = world.directory("n84.recording");
+            let recorded = std::fs::read_to_string(file).unwrap_or_default();
+            recorded.contains(&format!(
+                r#""prefix":"fd00:200::40/122","next_hops":["fd00:20::85"],"session":"{session}""#
+            ))
+        };
+        wait_up(&world, "n84", "Mesh_10_20_1_85");
+        wait_for(
+            "the IPv6 session",
+            20 * SECOND,
+            || {
+                six("n84")
+                    .get("Mesh_fd00_20__85")
+                    .is_some_and(|s| s.ends_with("Established"))
+            },
+            || format!("{:?}\n{}", six("n84"), world.log("n84")),
+        );
+        let log = || world.log("n84");
+        wait_for(
+            "the IPv6 block",
+            10 * SECOND,
+            || came_by("Mesh_fd00_20__85"),
+            log,
+        );
+        assert!(!came_by("Mesh_10_20_1_85"), "the control");
+        world.apply(policy(
+            "mesh",
+            serde_json::json!({"mesh": true, "families": "Together"}),
+        ));
+        wait_for(
+            "one session",
+            20 * SECOND,
+            || six("n84").is_empty() && six("n85").is_empty(),
+            || format!("{:?}\n{}", six("n84"), world.log("n84")),
+        );
+        wait_up(&world, "n84", "Mesh_10_20_1_85");
+        world.wait_route(
+            "n84",
+            "10.200.1.192/26 via 10.20.1.85 dev ens192 proto bird",
+        );
+        wait_for(
+            "the same by IPv4",
+            10 * SECOND,
+            || came_by("Mesh_10_20_1_85"),
+            log,
         );
     });
 }
