@@ -309,19 +309,20 @@ fn learnt(input: &DataplaneInput, desired: &mut Desired) {
 
 /// A next hop that is a pod is reached as the pod is (BIRD: `gateway recursive`): by the node whose block it is in.
 fn behind(input: &DataplaneInput, prefix: IpNet, hop: IpAddr) -> BTreeSet<IpAddr> {
-    let on_link = input
-        .interfaces
-        .values()
-        .flatten()
-        .any(|net| net.contains(&hop));
-    let is_pods = input.pools.keys().any(|pool| pool.contains(&hop));
-    if on_link || !is_pods || input.workloads.contains_key(&hop) {
+    if !lies_in_pool(input, hop) || input.workloads.contains_key(&hop) {
         return [hop].into();
     }
     let routes = input.loc_rib.iter();
     let covering = routes.filter(|(other, _)| other.contains(&hop) && **other != prefix);
     let longest = covering.max_by_key(|(other, _)| other.prefix_len());
     longest.map_or_else(|| [hop].into(), |(_, hops)| hops.clone())
+}
+
+/// True for a pod's address: in a pool, and not on a network that the node is on.
+fn lies_in_pool(input: &DataplaneInput, hop: IpAddr) -> bool {
+    let on_link = |net: &IpNet| net.contains(&hop);
+    input.pools.keys().any(|pool| pool.contains(&hop))
+        && !input.interfaces.values().flatten().any(on_link)
 }
 
 fn route_to(
@@ -345,16 +346,13 @@ fn route_to(
             "service addresses are translated on each node, so a learnt route for them is not programmed".to_owned(),
         ));
     }
-    let Some((_, pool)) = input.pools.iter().find(|(cidr, _)| cidr.contains(&prefix)) else {
-        let text =
-            "no IP pool contains it; make a pool for it, or stop the peer from announcing it"
-                .to_owned();
-        return Err(refuse(Reason::PrefixOutsidePools, text));
-    };
+    // Calico: what is neither a pod's nor a service's is programmed as it comes, without encapsulation.
+    let pool = input.pools.iter().find(|(cidr, _)| cidr.contains(&prefix));
+    let pool = pool.map_or_else(Pool::default, |(_, pool)| *pool);
     let mut resolved = BTreeSet::new();
     let mut first_error = None;
     for hop in hops {
-        match next_hop(input, *pool, *hop) {
+        match next_hop(input, pool, *hop) {
             Ok(kind) => drop(resolved.insert(kind)),
             Err((reason, text)) => drop(first_error.get_or_insert(refuse(reason, text))),
         }
@@ -388,6 +386,11 @@ fn next_hop(
             oif: workload.interface.clone(),
             onlink: true,
         });
+    }
+    if lies_in_pool(input, hop) {
+        let text =
+            format!("its next hop {hop} is in an IP pool, and no route leads to that address");
+        return Err((Reason::NextHopUnresolved, text));
     }
     // "Same subnet" is the network of the node's own address, as Calico means it.
     let same_subnet = input.node_addresses.iter().any(|own| own.contains(&hop));
@@ -423,15 +426,7 @@ fn next_hop(
         | Encapsulation::VxlanAlways
         | Encapsulation::VxlanCrossSubnet => {}
     }
-    let is_pods = input.pools.keys().any(|pool| pool.contains(&hop));
-    // The default route leads to no pod.
-    let is_reached = !is_pods
-        || input
-            .interfaces
-            .values()
-            .flatten()
-            .any(|net| net.contains(&hop));
-    resolve(input, hop).filter(|_| is_reached).ok_or_else(|| {
+    resolve(input, hop).ok_or_else(|| {
         let text = format!("its next hop {hop} is on no subnet of this node and no route leads to it; see `ip route get {hop}`");
         (Reason::NextHopUnresolved, text)
     })

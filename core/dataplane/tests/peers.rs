@@ -90,6 +90,45 @@ fn a_next_hop_that_is_a_pod_is_reached_as_the_pod_is() {
     assert!(refusals.iter().any(named), "{refusals:?}");
 }
 
+/// Calico's BIRD writes to the kernel what peers tell, whatever it is; ours takes away again only what it wrote.
+#[test]
+fn prefixes_outside_pools_are_ours_one_by_one() {
+    let mut state = input();
+    let mut tell = |prefix: &str| {
+        state
+            .loc_rib
+            .insert(net(prefix), BTreeSet::from([ip("10.20.1.9")]));
+    };
+    tell("172.16.0.0/12");
+    tell("172.16.5.0/24");
+    tell("0.0.0.0/0");
+    let mut actual = kernel();
+    actual.routes.retain(|route| route.dst.prefix_len() > 0);
+    // Inside what was told, and of our protocol, and still somebody else's.
+    let foreign = dataplane::Route::bird(net("172.16.7.0/24"), node::via("10.20.1.8"));
+    actual.routes.insert(foreign.clone());
+    converge(&state, &mut actual);
+    let told = ["0.0.0.0/0", "172.16.0.0/12", "172.16.5.0/24"].map(net);
+    let ours = |actual: &Actual| {
+        let via = node::via("10.20.1.9");
+        told.map(|dst| {
+            actual
+                .routes
+                .contains(&dataplane::Route::bird(dst, via.clone()))
+        })
+    };
+    assert_eq!(ours(&actual), [true; 3], "{:#?}", routes(&actual));
+    // An agent that knows nothing yet leaves them, and takes them away once peers have spoken.
+    state.loc_rib.clear();
+    for batch in dataplane::plan(&desired(&state), &actual, false) {
+        dataplane::apply(&mut actual, &batch);
+    }
+    assert_eq!(ours(&actual), [true; 3]);
+    converge(&state, &mut actual);
+    assert_eq!(ours(&actual), [false; 3], "{:#?}", routes(&actual));
+    assert!(actual.routes.contains(&foreign));
+}
+
 #[test]
 fn routes_in_ranges_of_services_are_not_programmed() {
     let mut state = input();

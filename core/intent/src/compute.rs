@@ -153,11 +153,12 @@ pub fn compute_in(resources: &Resources, node_name: &str, environment: &Environm
     let bgp = me.map_or_else(BgpIntent::default, |me| {
         let routes = service_routes(resources, me, &ranges);
         let sessions = sessions(resources, &cluster, me, &mut refusals);
+        let peering = workload_peering(resources, &sessions, &workloads, &mut refusals);
         BgpIntent {
-            listen: listen(&cluster, me),
+            listen: listen(&cluster, me, peering.values().flatten()),
             dynamic: policies::dynamic(resources, me, &mut refusals),
             reachable_by: reachable_by(&sessions),
-            workload_peering: workload_peering(resources, &sessions, &workloads, &mut refusals),
+            workload_peering: peering,
             ignored_interfaces: ignored_interfaces(resources),
             export: export_rules(&pools, &own_blocks, &routes, &ranges, me),
             communities: advertisements(resources, node_name, &mut refusals),
@@ -196,8 +197,14 @@ fn absent_node(resources: &Resources, name: &str) -> Refusal {
     }
 }
 
-fn listen(cluster: &Cluster, me: &NodeView) -> BTreeSet<SocketAddr> {
+/// With `bindMode: NodeIP` also where local workloads dial.
+fn listen<'a>(
+    cluster: &Cluster,
+    me: &NodeView,
+    peering: impl Iterator<Item = &'a IpAddr>,
+) -> BTreeSet<SocketAddr> {
     me.addresses()
+        .chain(peering.copied())
         .map(|address| match address {
             address if cluster.bind_node_ip => address,
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

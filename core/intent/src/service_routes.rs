@@ -91,6 +91,7 @@ pub(crate) fn service_routes(
     }
     let mut routes = ranges.whole();
     let slices = by_service(resources);
+    let names = names_of(resources, me);
     for (name, service) in &resources.services {
         let of_service = slices.get(name).map_or(&[][..], Vec::as_slice);
         let one = One {
@@ -98,7 +99,7 @@ pub(crate) fn service_routes(
             slices: of_service,
             ranges,
         };
-        if one.is_told(&names_of(resources, me)) {
+        if one.is_told(&names) {
             routes.extend(one.addresses());
         }
     }

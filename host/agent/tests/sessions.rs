@@ -286,19 +286,19 @@ fn who_brings_pod_and_default_routes() {
         world.apply(policy("vms", vms.clone()));
         world.start("n84");
         world.block("n84", "10.200.0.192/26");
-        let claims = |own| [own, "0.0.0.0/0", "172.16.0.0/16"];
+        let claims = |own, other| [own, "0.0.0.0/0", other];
         let _tor = Bird::start(
             "tor",
             "10.20.1.206",
             65001,
-            &claims("10.200.0.64/26"),
+            &claims("10.200.0.64/26", "172.16.0.0/16"),
             &["10.20.1.84"],
         );
         let _vm = Bird::start(
             "vm",
             "10.20.0.7",
             65010,
-            &claims("10.200.1.64/26"),
+            &claims("10.200.1.64/26", "172.17.0.0/16"),
             &["10.20.1.84"],
         );
         let _out = Bird::start("out", "10.20.1.9", 65010, &[], &["10.20.1.84"]);
@@ -318,7 +318,12 @@ fn who_brings_pod_and_default_routes() {
             );
             wait_for(&text, 5 * SECOND, || log().contains(&text), log);
         }
-        // The router's default route goes to the neighbour, the neighbour's to nobody; what is nobody's comes from both.
+        // What is nobody's is written to the kernel, whoever brings it; the default route is taken already, which is said.
+        world.wait_route("n84", "172.16.0.0/16 via 10.20.1.206 dev ens192 proto bird");
+        world.wait_route("n84", "172.17.0.0/16 via 10.20.0.7 dev ens192 proto bird");
+        let taken = "route-key-taken: default via 10.20.1.206";
+        wait_for(taken, 5 * SECOND, || log().contains(taken), log);
+        // The router's pod route goes to the neighbour, the neighbour's to nobody.
         let shows = |host: &str, prefix: &str| birdc(host, &format!("show route {prefix} all"));
         let told_vm = || shows("vm", "10.200.0.64/26");
         wait_for(
