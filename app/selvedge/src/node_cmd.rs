@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use agent::{AgentConfig, Flags};
+use agent::{AgentConfig, Flags, LogSeverity};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
@@ -69,8 +69,11 @@ pub fn run(args: NodeArgs) -> Result<()> {
     }
 }
 
+/// What the agent says where `logSeverityScreen` is Info, or nobody said anything.
+const USUAL: &str = "info,speaker=warn";
+
 fn run_node(args: RunArgs) -> Result<()> {
-    log::to_stderr("info,speaker=warn");
+    let adjust = log::adjustable_to_stderr(USUAL);
     let env: BTreeMap<String, String> = std::env::vars().collect();
     let hostname =
         std::fs::read_to_string("/proc/sys/kernel/hostname").context("reading the host's name")?;
@@ -87,5 +90,13 @@ fn run_node(args: RunArgs) -> Result<()> {
         bfd: args.bfd,
         no_default_ippools: args.no_default_ippools,
     };
-    agent::run(&AgentConfig::read(flags, &env, &hostname)?, &datastore)
+    let config = AgentConfig::read(flags, &env, &hostname)?;
+    agent::run_with(&config, &datastore, &|severity| {
+        adjust(match severity {
+            LogSeverity::Debug => "debug",
+            LogSeverity::Info => USUAL,
+            LogSeverity::Warning => "warn",
+            LogSeverity::Error => "error",
+        });
+    })
 }

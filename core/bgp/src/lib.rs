@@ -37,7 +37,7 @@ pub use config::{
 };
 pub use filter::{
     Action, AsPathMatch, Community, CommunityError, CommunityKind, CommunityMatch, Filter,
-    InterfaceMatch, Operation, PeerType, PrefixList, PrefixMatch, Rule, Source,
+    InterfaceMatch, Operation, PeerType, PrefixList, PrefixMatch, Rule, Sample, Source,
 };
 pub use input::{Asn, ConnId, Family, Input, Neighbor, Now, PathState};
 pub use output::{Chunk, NextHop, Output, Route, RouteChange, RouteNextHop, WatchedPath};

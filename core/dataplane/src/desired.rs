@@ -25,6 +25,7 @@ pub fn desired(input: &DataplaneInput) -> Desired {
             .keys()
             .chain(&input.service_ranges)
             .copied()
+            .chain(input.reachable_by.keys().copied().map(IpNet::from))
             .collect(),
         allocated: input.allocated.clone(),
         tables: vec![rules::ipv4_table(input)],
@@ -34,6 +35,7 @@ pub fn desired(input: &DataplaneInput) -> Desired {
     beneath(input, &mut desired);
     blocks_and_workloads(input, &mut desired);
     tunnel(input, &mut desired);
+    peers(input, &mut desired);
     learnt(input, &mut desired);
     sysctls(input, &mut desired.sysctls);
     desired.refusals.sort();
@@ -248,6 +250,28 @@ fn tunnel(input: &DataplaneInput, desired: &mut Desired) {
     }
 }
 
+/// Ways to peers: a route by the gateway that was named for one, and addresses for those that are workloads here.
+fn peers(input: &DataplaneInput, desired: &mut Desired) {
+    for (peer, gateway) in input.reachable_by.iter().filter(|(peer, _)| peer.is_ipv4()) {
+        match resolve(input, *gateway) {
+            Some(kind) => drop(desired.routes.insert(Route::bird(IpNet::from(*peer), kind))),
+            None => desired.refusals.push(Refusal {
+                reason: Reason::NextHopUnresolved,
+                object: IpNet::from(*peer).to_string(),
+                text: format!("reachableBy {gateway} is on no subnet of this node; see `ip route get {gateway}`"),
+            }),
+        }
+    }
+    for (interface, addresses) in &input.workload_peering {
+        for address in addresses.iter().filter(|address| address.is_ipv4()) {
+            desired.addresses.insert(Address {
+                interface: interface.clone(),
+                address: IpNet::from(*address),
+            });
+        }
+    }
+}
+
 /// Routes that peers told us.
 fn learnt(input: &DataplaneInput, desired: &mut Desired) {
     // A workload here that borrowed its address from another node's block of one address keeps its route.
@@ -265,8 +289,8 @@ fn learnt(input: &DataplaneInput, desired: &mut Desired) {
         };
         let hops: BTreeSet<IpAddr> = hops
             .iter()
+            .flat_map(|hop| behind(input, prefix, *hop))
             .filter(|hop| !own(hop) && hop.is_ipv4())
-            .copied()
             .collect();
         if hops.is_empty() {
             continue;
@@ -283,6 +307,24 @@ fn learnt(input: &DataplaneInput, desired: &mut Desired) {
     }
 }
 
+/// A next hop that is a pod is reached as the pod is (BIRD: `gateway recursive`): by the node whose block it is in.
+fn behind(input: &DataplaneInput, prefix: IpNet, hop: IpAddr) -> BTreeSet<IpAddr> {
+    if !lies_in_pool(input, hop) || input.workloads.contains_key(&hop) {
+        return [hop].into();
+    }
+    let routes = input.loc_rib.iter();
+    let covering = routes.filter(|(other, _)| other.contains(&hop) && **other != prefix);
+    let longest = covering.max_by_key(|(other, _)| other.prefix_len());
+    longest.map_or_else(|| [hop].into(), |(_, hops)| hops.clone())
+}
+
+/// True for a pod's address: in a pool, and not on a network that the node is on.
+fn lies_in_pool(input: &DataplaneInput, hop: IpAddr) -> bool {
+    let on_link = |net: &IpNet| net.contains(&hop);
+    input.pools.keys().any(|pool| pool.contains(&hop))
+        && !input.interfaces.values().flatten().any(on_link)
+}
+
 fn route_to(
     input: &DataplaneInput,
     prefix: IpNet,
@@ -296,6 +338,7 @@ fn route_to(
     if input
         .service_ranges
         .iter()
+        .chain(&input.not_programmed)
         .any(|range| range.contains(&prefix))
     {
         return Err(refuse(
@@ -303,16 +346,13 @@ fn route_to(
             "service addresses are translated on each node, so a learnt route for them is not programmed".to_owned(),
         ));
     }
-    let Some((_, pool)) = input.pools.iter().find(|(cidr, _)| cidr.contains(&prefix)) else {
-        let text =
-            "no IP pool contains it; make a pool for it, or stop the peer from announcing it"
-                .to_owned();
-        return Err(refuse(Reason::PrefixOutsidePools, text));
-    };
+    // Calico: what is neither a pod's nor a service's is programmed as it comes, without encapsulation.
+    let pool = input.pools.iter().find(|(cidr, _)| cidr.contains(&prefix));
+    let pool = pool.map_or_else(Pool::default, |(_, pool)| *pool);
     let mut resolved = BTreeSet::new();
     let mut first_error = None;
     for hop in hops {
-        match next_hop(input, *pool, *hop) {
+        match next_hop(input, pool, *hop) {
             Ok(kind) => drop(resolved.insert(kind)),
             Err((reason, text)) => drop(first_error.get_or_insert(refuse(reason, text))),
         }
@@ -339,6 +379,19 @@ fn next_hop(
     pool: Pool,
     hop: IpAddr,
 ) -> Result<RouteKind, (Reason, String)> {
+    // A workload here may be a peer and tell of what is behind it.
+    if let Some(workload) = input.workloads.get(&hop) {
+        return Ok(RouteKind::Via {
+            gateway: hop,
+            oif: workload.interface.clone(),
+            onlink: true,
+        });
+    }
+    if lies_in_pool(input, hop) {
+        let text =
+            format!("its next hop {hop} is in an IP pool, and no route leads to that address");
+        return Err((Reason::NextHopUnresolved, text));
+    }
     // "Same subnet" is the network of the node's own address, as Calico means it.
     let same_subnet = input.node_addresses.iter().any(|own| own.contains(&hop));
     let tunnelled = |always: bool| always || !same_subnet;

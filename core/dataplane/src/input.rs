@@ -30,6 +30,15 @@ pub struct DataplaneInput {
     pub loc_rib: BTreeMap<IpNet, BTreeSet<IpAddr>>,
     /// Service ranges (`serviceClusterIPs` or `--service-cluster-ip-range`).
     pub service_ranges: BTreeSet<IpNet>,
+    /// Ranges whose routes are kept and passed on and never programmed, besides the service ranges.
+    #[serde(default)]
+    pub not_programmed: BTreeSet<IpNet>,
+    /// BGP peers that only a gateway of their own leads to: peer and gateway.
+    #[serde(default)]
+    pub reachable_by: BTreeMap<IpAddr, IpAddr>,
+    /// Addresses that workloads peer with, by the workload's interface.
+    #[serde(default)]
+    pub workload_peering: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Service ports with their ready backends; a port without a backend is there with an empty set.
     #[serde(with = "crate::pairs")]
     pub services: BTreeMap<Frontend, Backends>,

@@ -7,7 +7,7 @@ use crate::nft::{
     NftTable, Value,
 };
 use crate::plan::table_of;
-use crate::rules::{POOLS, SERVICE_RANGES};
+use crate::rules::{LEARNT, PEERS, POOLS, SERVICE_RANGES};
 
 /// The changes that make `actual` into `desired`; without removals while not in sync.
 pub(crate) fn changes(desired: &[NftTable], actual: &[NftTable], in_sync: bool) -> Vec<NftChange> {
@@ -36,7 +36,7 @@ pub(crate) fn changes(desired: &[NftTable], actual: &[NftTable], in_sync: bool) 
     changes
 }
 
-/// The changes that record pools and service ranges that our table does not have yet.
+/// The changes that record pools, service ranges, peers and learnt prefixes that our table does not have yet.
 pub(crate) fn new_ranges(desired: &[NftTable], actual: &[NftTable]) -> Vec<NftChange> {
     let mut changes = Vec::new();
     for wanted in desired {
@@ -46,7 +46,7 @@ pub(crate) fn new_ranges(desired: &[NftTable], actual: &[NftTable]) -> Vec<NftCh
             continue;
         }
         let mut sets = Vec::new();
-        for (name, set) in [POOLS, SERVICE_RANGES]
+        for (name, set) in [POOLS, SERVICE_RANGES, PEERS, LEARNT]
             .iter()
             .filter_map(|name| wanted.sets.get_key_value(*name))
         {

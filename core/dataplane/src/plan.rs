@@ -10,7 +10,7 @@ use crate::nft_diff;
 use crate::object::{Actual, Desired, PROTOCOL_BIRD, Route, RouteKey, Scope, Sysctl, TABLE_MAIN};
 use crate::operation::{Batch, Lane, Operation};
 use crate::reason::{Reason, Refusal};
-use crate::rules::{POOLS, SERVICE_RANGES, WORKLOAD_PREFIX};
+use crate::rules::{PEERS, POOLS, SERVICE_RANGES, WORKLOAD_PREFIX, exact_prefixes};
 
 /// Gives what has to be done so that the kernel has what is desired: nothing when it has.
 ///
@@ -18,8 +18,8 @@ use crate::rules::{POOLS, SERVICE_RANGES, WORKLOAD_PREFIX};
 /// (the store has not said all it knows, or peers have not) things are added and never taken away. An operation that the
 /// kernel cannot do now, such as a route by an absent link, is left out; [`unmet`] names those.
 pub fn plan(desired: &Desired, actual: &Actual, in_sync: bool) -> Vec<Batch> {
-    let ranges = owned_ranges(desired, actual);
-    let (routes, removed_routes) = routes(desired, actual, &ranges, in_sync);
+    let owned = Owned::of(desired, actual);
+    let (routes, removed_routes) = routes(desired, actual, &owned, in_sync);
     let mut links = links(desired, actual);
     let mut routes = routes;
     routes.extend(neighbours(desired, actual, in_sync));
@@ -32,7 +32,7 @@ pub fn plan(desired: &Desired, actual: &Actual, in_sync: bool) -> Vec<Batch> {
     let mut tables = actual.tables.clone();
     apply_changes(&mut tables, &memory);
     let rules = nft_diff::changes(&desired.tables, &tables, in_sync);
-    let rules_follow_routes = in_sync && ranges.len() > desired.ranges.len();
+    let rules_follow_routes = in_sync && owned.outlives(desired);
 
     let nft = |changes: Vec<NftChange>| match changes.is_empty() {
         true => Vec::new(),
@@ -65,11 +65,11 @@ pub fn plan(desired: &Desired, actual: &Actual, in_sync: bool) -> Vec<Batch> {
 
 /// What is desired and cannot be programmed as things are, besides [`Desired::refusals`].
 pub fn unmet(desired: &Desired, actual: &Actual) -> Vec<Refusal> {
-    let ranges = owned_ranges(desired, actual);
+    let owned = Owned::of(desired, actual);
     let at_key = by_key(actual);
     let mut refusals = Vec::new();
     for route in &desired.routes {
-        if let Some(foreign) = foreign_at(&at_key, route, &ranges) {
+        if let Some(foreign) = foreign_at(&at_key, route, &owned) {
             refusals.push(Refusal {
                 reason: Reason::RouteKeyTaken,
                 object: route.to_string(),
@@ -93,10 +93,9 @@ pub fn unmet(desired: &Desired, actual: &Actual) -> Vec<Refusal> {
 }
 
 /// Whether a route is ours to change and to remove.
-fn is_ours(route: &Route, ranges: &BTreeSet<IpNet>) -> bool {
-    let in_ranges = ranges.iter().any(|range| range.contains(&route.dst));
-    route.table == TABLE_MAIN
-        && ((route.protocol == PROTOCOL_BIRD && in_ranges) || is_workload_route(route))
+fn is_ours(route: &Route, owned: &Owned) -> bool {
+    let by_protocol = route.protocol == PROTOCOL_BIRD && owned.holds(&route.dst);
+    route.table == TABLE_MAIN && (by_protocol || is_workload_route(route))
 }
 
 /// A host route by a workload's interface, whoever made it: the CNI plugin's have protocol `boot`.
@@ -110,24 +109,48 @@ fn is_workload_route(route: &Route) -> bool {
             .all(|name| name.starts_with(WORKLOAD_PREFIX))
 }
 
-/// The ranges in which `proto bird` is ours: today's, and those that our own table still remembers.
-fn owned_ranges(desired: &Desired, actual: &Actual) -> BTreeSet<IpNet> {
-    let remembered = actual
-        .tables
-        .iter()
-        .flat_map(|table| [table.sets.get(POOLS), table.sets.get(SERVICE_RANGES)]);
-    let remembered = remembered
-        .flatten()
-        .flat_map(|set| set.elements.iter().flatten())
-        .filter_map(|value| match value {
-            Value::Prefix(prefix) => Some(*prefix),
-            Value::Address(_)
-            | Value::Protocol(_)
-            | Value::Port(_)
-            | Value::Slot(_)
-            | Value::Foreign(_) => None,
-        });
-    desired.ranges.iter().copied().chain(remembered).collect()
+/// Where `proto bird` is ours: today's ranges and prefixes, and those that our own table still remembers.
+struct Owned {
+    /// With all that is in them.
+    ranges: BTreeSet<IpNet>,
+    /// Exactly these.
+    exact: BTreeSet<IpNet>,
+}
+
+impl Owned {
+    fn of(desired: &Desired, actual: &Actual) -> Owned {
+        let remembered = actual
+            .tables
+            .iter()
+            .flat_map(|table| [POOLS, SERVICE_RANGES, PEERS].map(|name| table.sets.get(name)));
+        let remembered = remembered
+            .flatten()
+            .flat_map(|set| set.elements.iter().flatten())
+            .filter_map(|value| match value {
+                Value::Prefix(prefix) => Some(*prefix),
+                Value::Address(_)
+                | Value::Protocol(_)
+                | Value::Port(_)
+                | Value::Slot(_)
+                | Value::Foreign(_) => None,
+            });
+        let mut exact = exact_prefixes(&desired.tables);
+        exact.extend(exact_prefixes(&actual.tables));
+        Owned {
+            ranges: desired.ranges.iter().copied().chain(remembered).collect(),
+            exact,
+        }
+    }
+
+    /// Something is remembered that is not wanted any more.
+    fn outlives(&self, desired: &Desired) -> bool {
+        self.ranges.len() > desired.ranges.len()
+            || self.exact.len() > exact_prefixes(&desired.tables).len()
+    }
+
+    fn holds(&self, prefix: &IpNet) -> bool {
+        self.exact.contains(prefix) || self.ranges.iter().any(|range| range.contains(prefix))
+    }
 }
 
 fn is_up(actual: &Actual, name: &str) -> bool {
@@ -145,12 +168,12 @@ fn by_key(actual: &Actual) -> BTreeMap<RouteKey, Vec<&Route>> {
 fn foreign_at<'a>(
     at_key: &BTreeMap<RouteKey, Vec<&'a Route>>,
     route: &Route,
-    ranges: &BTreeSet<IpNet>,
+    owned: &Owned,
 ) -> Option<&'a Route> {
     at_key
         .get(&route.key())?
         .iter()
-        .find(|there| **there != route && !is_ours(there, ranges))
+        .find(|there| **there != route && !is_ours(there, owned))
         .copied()
 }
 
@@ -158,7 +181,7 @@ fn foreign_at<'a>(
 fn routes(
     desired: &Desired,
     actual: &Actual,
-    ranges: &BTreeSet<IpNet>,
+    owned: &Owned,
     in_sync: bool,
 ) -> (Vec<Operation>, Vec<Route>) {
     let at_key = by_key(actual);
@@ -169,7 +192,7 @@ fn routes(
             .interfaces()
             .into_iter()
             .all(|name| is_up(actual, name) || desired.links.contains_key(name));
-        if !adopted && possible && foreign_at(&at_key, route, ranges).is_none() {
+        if !adopted && possible && foreign_at(&at_key, route, owned).is_none() {
             set.push(Operation::SetRoute(route.clone()));
         }
     }
@@ -185,7 +208,7 @@ fn routes(
         for route in actual
             .routes
             .iter()
-            .filter(|route| is_ours(route, ranges) && !desired.routes.contains(*route))
+            .filter(|route| is_ours(route, owned) && !desired.routes.contains(*route))
         {
             let kept = is_workload_route(route)
                 && desired
@@ -257,7 +280,10 @@ fn stale_addresses(desired: &Desired, actual: &Actual) -> Vec<Operation> {
         .addresses
         .iter()
         .filter(|address| {
-            desired.links.contains_key(&address.interface) && address.address.addr().is_ipv4()
+            // On a workload's interface the node has no addresses but those that the workload peers with.
+            let ours = desired.links.contains_key(&address.interface)
+                || address.interface.starts_with(WORKLOAD_PREFIX);
+            ours && address.address.addr().is_ipv4()
         })
         .filter(|address| !desired.addresses.contains(*address))
         .cloned()

@@ -19,8 +19,6 @@ pub enum Reason {
     CrossSubnetWithoutVxlan,
     /// The next hop is on no interface's subnet and no route leads to it.
     NextHopUnresolved,
-    /// The prefix lies outside all pools and service ranges.
-    PrefixOutsidePools,
     /// The prefix lies inside a service range; service addresses are translated, not routed.
     PrefixInServiceRange,
     /// A route with the same destination and metric is there and is not ours.
@@ -55,13 +53,12 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 20] = [
+    pub const ALL: [Reason; 19] = [
         Reason::IpipNotInKernel,
         Reason::CrossSubnetWithoutIpip,
         Reason::VxlanNotProgrammed,
         Reason::CrossSubnetWithoutVxlan,
         Reason::NextHopUnresolved,
-        Reason::PrefixOutsidePools,
         Reason::PrefixInServiceRange,
         Reason::RouteKeyTaken,
         Reason::FamilyNotProgrammed,
@@ -91,7 +88,6 @@ impl Reason {
             Reason::VxlanNotProgrammed => "vxlan-not-programmed",
             Reason::CrossSubnetWithoutVxlan => "cross-subnet-without-vxlan",
             Reason::NextHopUnresolved => "next-hop-unresolved",
-            Reason::PrefixOutsidePools => "prefix-outside-pools",
             Reason::PrefixInServiceRange => "prefix-in-service-range",
             Reason::RouteKeyTaken => "route-key-taken",
             Reason::FamilyNotProgrammed => "family-not-programmed",

@@ -34,6 +34,10 @@ const READY_SLOTS: u32 = 8;
 pub(crate) const POOLS: &str = "pools";
 /// Name of the set of service ranges.
 pub(crate) const SERVICE_RANGES: &str = "service-ranges";
+/// Name of the set of peers that have a route of their own.
+pub(crate) const PEERS: &str = "peers";
+/// Name of the set of prefixes outside pools that peers told of: address and length.
+pub(crate) const LEARNT: &str = "learnt";
 const NAT_POOLS: &str = "nat-pools";
 const SERVICE_ADDRESSES: &str = "service-addresses";
 const HAIRPIN: &str = "hairpin";
@@ -83,8 +87,23 @@ fn sets(input: &DataplaneInput) -> BTreeMap<String, NftSet> {
         (POOLS.to_owned(), prefixes(&mut input.pools.keys().copied())),
         (NAT_POOLS.to_owned(), prefixes(nat_pools)),
         (
+            PEERS.to_owned(),
+            prefixes(&mut input.reachable_by.keys().copied().map(IpNet::from)),
+        ),
+        (
             SERVICE_RANGES.to_owned(),
             prefixes(&mut refused_services(input).into_iter()),
+        ),
+        (
+            LEARNT.to_owned(),
+            NftSet {
+                // Not of intervals: prefixes may contain each other, and none stands for another.
+                key: vec![KeyType::Address, KeyType::Port],
+                interval: false,
+                elements: learnt_outside(input)
+                    .map(|prefix| exactly(&prefix))
+                    .collect(),
+            },
         ),
         (
             SERVICE_ADDRESSES.to_owned(),
@@ -108,6 +127,40 @@ fn sets(input: &DataplaneInput) -> BTreeMap<String, NftSet> {
             },
         ),
     ])
+}
+
+/// A prefix as an element of a set that is not of intervals.
+fn exactly(prefix: &IpNet) -> Element {
+    vec![
+        Value::Address(prefix.network()),
+        Value::Port(u16::from(prefix.prefix_len())),
+    ]
+}
+
+/// The prefixes that such elements stand for.
+pub(crate) fn exact_prefixes(tables: &[NftTable]) -> BTreeSet<IpNet> {
+    let sets = tables.iter().filter_map(|table| table.sets.get(LEARNT));
+    let prefix = |element: &Element| match element.as_slice() {
+        [Value::Address(address), Value::Port(length)] => {
+            IpNet::new(*address, u8::try_from(*length).ok()?).ok()
+        }
+        _ => None,
+    };
+    sets.flat_map(|set| &set.elements)
+        .filter_map(prefix)
+        .collect()
+}
+
+/// What peers told of that is neither a pod's nor a service's.
+pub(crate) fn learnt_outside(input: &DataplaneInput) -> impl Iterator<Item = IpNet> {
+    let is_outside = |prefix: &IpNet| {
+        let within = |range: &IpNet| range.contains(prefix);
+        !input.pools.keys().any(within)
+            && !input.service_ranges.iter().any(within)
+            && !input.not_programmed.iter().any(within)
+    };
+    let learnt = input.loc_rib.keys().map(IpNet::trunc);
+    learnt.filter(move |prefix| is_ipv4(&prefix.addr()) && is_outside(prefix))
 }
 
 /// Service ranges, and service addresses that lie outside all of them.

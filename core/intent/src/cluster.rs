@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use resource::kinds::Node;
 
 use crate::sessions::NodePath;
-use crate::{Reason, Refusal, Resources};
+use crate::{Reason, Refusal, Resources, SecretKey};
 
 /// Calico's AS for nodes that nobody gave one.
 pub const DEFAULT_AS: u32 = 64512;
@@ -71,6 +71,8 @@ pub struct Cluster {
     pub mesh: bool,
     /// Graceful restart time of the mesh's sessions.
     pub mesh_restart_time: Option<Duration>,
+    /// Where the password of the mesh's sessions is.
+    pub mesh_password: Option<SecretKey>,
     /// Listen on the node's own addresses only.
     pub bind_node_ip: bool,
     /// By name.
@@ -91,13 +93,17 @@ impl Cluster {
                 .and_then(crate::peer_rule::seconds)
                 .filter(|time| !time.is_zero()),
             bind_node_ip: default.is_some_and(|s| s.bind_mode.as_deref() == Some("NodeIP")),
+            mesh_password: None,
             nodes: BTreeMap::new(),
         };
-        if default.is_some_and(|s| s.node_mesh_password.is_some()) {
-            let at = "BGPConfiguration(default) spec.nodeMeshPassword";
-            let what = "this version cannot do it, so the mesh is off";
-            refusals.push(Refusal::new(Reason::FieldNotSupported, at, what));
-            cluster.mesh = false;
+        match SecretKey::read(default.and_then(|s| s.node_mesh_password.as_ref())) {
+            Ok(password) => cluster.mesh_password = password,
+            Err(what) => {
+                let at = "BGPConfiguration(default) spec.nodeMeshPassword";
+                let what = format!("{what}, so the mesh is off");
+                refusals.push(Refusal::new(Reason::PasswordInvalid, at, what));
+                cluster.mesh = false;
+            }
         }
         for (name, node) in &resources.nodes {
             let Some(bgp) = &node.spec.bgp else { continue };

@@ -8,13 +8,15 @@ use resource::kinds::{AffinityState, EncapMode};
 
 use crate::advertisements::advertisements;
 use crate::cluster::Cluster;
+use crate::export::export_rules;
 use crate::filter::Community;
 use crate::pools::pools;
-use crate::sessions::sessions;
-use crate::{Names, NodeView, Pool, Reason, Refusal, Resources, Session, names};
-
-/// Nodes with this label do not tell peers of service ranges (calico-compat §6.6).
-const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+use crate::service_routes::{ServiceRanges, service_routes};
+use crate::sessions::{SessionKind, sessions};
+use crate::{
+    DynamicNeighbours, ExportRule, Names, NodeView, Pool, Reason, Refusal, Resources, Session,
+    names, policies,
+};
 
 /// What one node has to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +29,10 @@ pub struct Intent {
     pub bgp: BgpIntent,
     /// By name; none overlap.
     pub pools: BTreeMap<String, Pool>,
-    /// Service ranges: told to peers, never learnt from them.
+    /// Ranges of cluster addresses: each node translates them itself.
     pub service_ranges: BTreeSet<IpNet>,
+    /// All ranges of service addresses; what peers tell within them is not for the kernel, on whatever node.
+    pub not_programmed: BTreeSet<IpNet>,
     /// This node's blocks.
     pub own_blocks: BTreeSet<IpNet>,
     /// The other nodes' blocks.
@@ -39,6 +43,8 @@ pub struct Intent {
     pub allocated: BTreeSet<IpAddr>,
     /// Tunnel address for IP-in-IP, if a pool asks for one.
     pub ipip: Option<Tunnel>,
+    /// How much this node says in its log.
+    pub log_severity: LogSeverity,
     /// The cluster's domain and the services that answer for it.
     pub names: Names,
     /// What is not done, in order and each once.
@@ -52,25 +58,34 @@ pub struct BgpIntent {
     pub listen: BTreeSet<SocketAddr>,
     /// In order of address and port.
     pub sessions: Vec<Session>,
+    /// Who may connect beside these, the narrowest range first.
+    pub dynamic: Vec<DynamicNeighbours>,
+    /// Gateways to peers that are not reached otherwise.
+    pub reachable_by: BTreeMap<IpAddr, IpAddr>,
+    /// Interfaces of local workloads that are peers, and the addresses of ours that they peer with.
+    pub workload_peering: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// Networks of interfaces that match are not looked at for next hops (`*` stands for any characters).
+    pub ignored_interfaces: Vec<String>,
     /// What this node originates.
     pub origins: BTreeSet<IpNet>,
     /// In order; what no rule accepts is not exported.
     pub export: Vec<ExportRule>,
-    /// Communities put on what these rules accept in a prefix and within it; the first that matches counts.
+    /// Communities put on what is accepted in a prefix and within it; the first that matches counts.
     pub communities: Vec<(IpNet, Vec<Community>)>,
 }
 
-/// One rule of what is told to peers (calico-compat §6.4); the first that matches decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ExportRule {
-    /// Nothing in this pool: `disableBGPExport`.
-    WithheldPool(IpNet),
-    /// This block itself, and nothing inside it.
-    OwnBlock(IpNet),
-    /// Exactly this service range.
-    ServiceRange(IpNet),
-    /// Everything in this pool: other nodes' blocks, and borrowed addresses.
-    Pool(IpNet),
+/// The least severe of what is said (`logSeverityScreen`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogSeverity {
+    /// Each step; Calico's Trace too.
+    Debug,
+    /// What people want to know of.
+    #[default]
+    Info,
+    /// What is not as wanted.
+    Warning,
+    /// What cannot go on; Calico's Fatal too.
+    Error,
 }
 
 /// A workload of this node.
@@ -105,8 +120,20 @@ impl Intent {
     }
 }
 
+/// What the environment says in place of the resources.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// In place of `serviceClusterIPs` (Calico: CALICO_ADVERTISE_CLUSTER_IPS).
+    pub advertise_cluster_ips: Option<Vec<IpNet>>,
+}
+
 /// The intent of `node_name`, as far as the resources allow.
 pub fn compute(resources: &Resources, node_name: &str) -> Intent {
+    compute_in(resources, node_name, &Environment::default())
+}
+
+/// [`compute`], where the environment has a say.
+pub fn compute_in(resources: &Resources, node_name: &str, environment: &Environment) -> Intent {
     let mut refusals = Vec::new();
     for (key, reason) in &resources.malformed {
         refusals.push(Refusal::new(Reason::MalformedResource, key, reason));
@@ -117,23 +144,26 @@ pub fn compute(resources: &Resources, node_name: &str) -> Intent {
         refusals.push(absent_node(resources, node_name));
     }
     let pools = pools(resources, me, &mut refusals);
-    let service_ranges = service_ranges(resources, &mut refusals);
+    let cluster_ips = environment.advertise_cluster_ips.as_deref();
+    let ranges = ServiceRanges::read(resources, cluster_ips, &mut refusals);
     let own_blocks = resources.confirmed_blocks(node_name);
     affinity_refusals(resources, node_name, &mut refusals);
     let workloads = workloads(resources, node_name, &mut refusals);
+    let ipip = tunnel(resources, node_name, &pools);
     let bgp = me.map_or_else(BgpIntent::default, |me| {
-        let announces = me.labels.get(EXCLUDE_LABEL).is_none_or(|v| v != "true");
-        let ranges = if announces {
-            service_ranges.clone()
-        } else {
-            BTreeSet::new()
-        };
+        let routes = service_routes(resources, me, &ranges);
+        let sessions = sessions(resources, &cluster, me, &mut refusals);
+        let peering = workload_peering(resources, &sessions, &workloads, &mut refusals);
         BgpIntent {
-            listen: listen(&cluster, me),
-            sessions: sessions(resources, &cluster, me, &mut refusals),
-            export: export(&pools, &own_blocks, &ranges),
+            listen: listen(&cluster, me, peering.values().flatten()),
+            dynamic: policies::dynamic(resources, me, &mut refusals),
+            reachable_by: reachable_by(&sessions),
+            workload_peering: peering,
+            ignored_interfaces: ignored_interfaces(resources),
+            export: export_rules(&pools, &own_blocks, &routes, &ranges, me),
             communities: advertisements(resources, node_name, &mut refusals),
-            origins: origins(&pools, &own_blocks, &workloads, ranges),
+            origins: origins(&pools, &own_blocks, &workloads, ipip.as_ref(), &routes),
+            sessions,
         }
     });
     let locked = locked(resources, &mut refusals);
@@ -141,11 +171,13 @@ pub fn compute(resources: &Resources, node_name: &str) -> Intent {
     refusals.sort();
     refusals.dedup();
     Intent {
-        ipip: tunnel(resources, node_name, &pools),
+        ipip,
         node: me.cloned(),
         locked,
         bgp,
-        service_ranges,
+        log_severity: log_severity(resources, node_name),
+        not_programmed: ranges.all(),
+        service_ranges: ranges.cluster,
         remote_blocks: remote_blocks(resources, node_name),
         allocated: allocated(resources, node_name, &own_blocks),
         own_blocks,
@@ -165,8 +197,14 @@ fn absent_node(resources: &Resources, name: &str) -> Refusal {
     }
 }
 
-fn listen(cluster: &Cluster, me: &NodeView) -> BTreeSet<SocketAddr> {
+/// With `bindMode: NodeIP` also where local workloads dial.
+fn listen<'a>(
+    cluster: &Cluster,
+    me: &NodeView,
+    peering: impl Iterator<Item = &'a IpAddr>,
+) -> BTreeSet<SocketAddr> {
     me.addresses()
+        .chain(peering.copied())
         .map(|address| match address {
             address if cluster.bind_node_ip => address,
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -176,22 +214,75 @@ fn listen(cluster: &Cluster, me: &NodeView) -> BTreeSet<SocketAddr> {
         .collect()
 }
 
-fn service_ranges(resources: &Resources, refusals: &mut Vec<Refusal>) -> BTreeSet<IpNet> {
+/// Calico: a static route to the peer; a peer has one gateway.
+fn reachable_by(sessions: &[Session]) -> BTreeMap<IpAddr, IpAddr> {
+    let gateways = sessions
+        .iter()
+        .filter_map(|session| Some((session.address, session.reachable_by?)));
+    gateways.collect()
+}
+
+/// A node's own configuration comes before the default one.
+fn log_severity(resources: &Resources, node: &str) -> LogSeverity {
+    let names = [format!("node.{node}"), "default".to_string()];
+    let specs = names
+        .iter()
+        .filter_map(|name| resources.bgp_configurations.get(name));
+    let mut words = specs.map(|c| c.spec.log_severity_screen.to_ascii_lowercase());
+    match words.find(|word| !word.is_empty()).as_deref() {
+        Some("trace" | "debug") => LogSeverity::Debug,
+        Some("warning") => LogSeverity::Warning,
+        Some("error" | "fatal") => LogSeverity::Error,
+        Some(_) | None => LogSeverity::Info,
+    }
+}
+
+fn ignored_interfaces(resources: &Resources) -> Vec<String> {
+    let default = resources.bgp_configurations.get("default");
+    default.map_or_else(Vec::new, |c| c.spec.ignored_interfaces.clone())
+}
+
+/// Where local workloads are peers, the node has the address that they know it by on their interface.
+fn workload_peering(
+    resources: &Resources,
+    sessions: &[Session],
+    workloads: &BTreeMap<(String, String), Workload>,
+    refusals: &mut Vec<Refusal>,
+) -> BTreeMap<String, BTreeSet<IpAddr>> {
     let Some(default) = resources.bgp_configurations.get("default") else {
-        return BTreeSet::new();
+        return BTreeMap::new();
     };
-    let mut ranges = BTreeSet::new();
-    for block in &default.spec.service_cluster_ips {
-        match block.cidr.parse::<IpNet>() {
-            Ok(range) => drop(ranges.insert(range.trunc())),
-            Err(_) => refusals.push(Refusal::new(
-                Reason::ServiceRangeInvalid,
-                "BGPConfiguration(default) spec.serviceClusterIPs",
-                format!("'{}' is no CIDR", block.cidr),
-            )),
+    let mut own: Vec<IpAddr> = Vec::new();
+    for (field, text) in [
+        ("IPV4", &default.spec.local_workload_peering_ipv4),
+        ("IPV6", &default.spec.local_workload_peering_ipv6),
+    ] {
+        match text.parse::<IpAddr>() {
+            Ok(address) if address.is_ipv4() == (field == "IPV4") => own.push(address),
+            _ if text.is_empty() => {}
+            _ => {
+                let at = format!("BGPConfiguration(default) spec.localWorkloadPeering{field}");
+                let what = format!("'{text}' is no address of that family");
+                refusals.push(Refusal::new(Reason::PeerFieldInvalid, at, what));
+            }
         }
     }
-    ranges
+    let mut peering: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
+    let local = sessions
+        .iter()
+        .filter(|session| session.kind == SessionKind::LocalWorkload);
+    for session in local {
+        let has = |w: &&Workload| w.addresses.contains(&IpNet::from(session.address));
+        let Some(workload) = workloads.values().find(has) else {
+            continue;
+        };
+        let same = |address: &&IpAddr| address.is_ipv4() == session.address.is_ipv4();
+        for address in own.iter().filter(same) {
+            let addresses = peering.entry(workload.interface.clone()).or_default();
+            addresses.insert(*address);
+        }
+    }
+    peering
 }
 
 fn affinity_refusals(resources: &Resources, node: &str, refusals: &mut Vec<Refusal>) {
@@ -310,35 +401,20 @@ fn origins(
     pools: &BTreeMap<String, Pool>,
     own_blocks: &BTreeSet<IpNet>,
     workloads: &BTreeMap<(String, String), Workload>,
-    service_ranges: BTreeSet<IpNet>,
+    tunnel: Option<&Tunnel>,
+    service_routes: &BTreeSet<IpNet>,
 ) -> BTreeSet<IpNet> {
-    let mut origins = service_ranges;
+    let mut origins = service_routes.clone();
     origins.extend(own_blocks);
     // A borrowed address lies in a block of another node, so that only its host route leads here.
-    let borrowed = workloads
-        .values()
-        .flat_map(|w| &w.addresses)
-        .filter(|address| {
-            pools.values().any(|pool| pool.cidr.contains(*address))
-                && !own_blocks.iter().any(|block| block.contains(*address))
-        });
+    let addresses = workloads.values().flat_map(|w| &w.addresses).copied();
+    let tunnel = tunnel.and_then(|tunnel| tunnel.address).map(IpAddr::from);
+    let borrowed = addresses.chain(tunnel.map(IpNet::from)).filter(|address| {
+        pools.values().any(|pool| pool.cidr.contains(address))
+            && !own_blocks.iter().any(|block| block.contains(address))
+    });
     origins.extend(borrowed);
     origins
-}
-
-fn export(
-    pools: &BTreeMap<String, Pool>,
-    own_blocks: &BTreeSet<IpNet>,
-    service_ranges: &BTreeSet<IpNet>,
-) -> Vec<ExportRule> {
-    let withheld = pools.values().filter(|pool| pool.disable_bgp_export);
-    let told = pools.values().filter(|pool| !pool.disable_bgp_export);
-    withheld
-        .map(|pool| ExportRule::WithheldPool(pool.cidr))
-        .chain(own_blocks.iter().copied().map(ExportRule::OwnBlock))
-        .chain(service_ranges.iter().copied().map(ExportRule::ServiceRange))
-        .chain(told.map(|pool| ExportRule::Pool(pool.cidr)))
-        .collect()
 }
 
 fn tunnel(resources: &Resources, node: &str, pools: &BTreeMap<String, Pool>) -> Option<Tunnel> {

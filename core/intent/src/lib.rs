@@ -16,19 +16,28 @@
 mod advertisements;
 mod cluster;
 mod compute;
+mod export;
 mod filter;
 mod names;
 mod peer_rule;
+mod policies;
 mod pools;
 mod reason;
 mod resources;
+mod secret;
+mod service_routes;
 mod sessions;
 
 pub use cluster::{BGP_PORT, Cluster, DEFAULT_AS, NodeView, parse_address};
-pub use compute::{BgpIntent, ExportRule, Intent, Tunnel, Workload, compute};
+pub use compute::{
+    BgpIntent, Environment, Intent, LogSeverity, Tunnel, Workload, compute, compute_in,
+};
+pub use export::ExportRule;
 pub use filter::{Community, FilterOperation, FilterRule, Prefixes, SessionFilters};
 pub use names::{DNS_ANNOTATION, DNS_DOMAIN_ANNOTATION, DnsService, Names};
+pub use policies::{DynamicNeighbours, Imports, Over, PrefixLimit};
 pub use pools::Pool;
 pub use reason::{Reason, Refusal};
 pub use resources::{NamespacedName, Part, Resources};
+pub use secret::SecretKey;
 pub use sessions::{NextHop, NodePath, Session, SessionKind};

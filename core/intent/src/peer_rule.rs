@@ -8,7 +8,7 @@ use resource::kinds::{BgpPeer, BgpPeerSpec, parse_go_duration};
 
 use crate::cluster::{Cluster, NodeView};
 use crate::filter::{SessionFilters, session_filters};
-use crate::{NextHop, Reason, Refusal, Resources};
+use crate::{NextHop, Reason, Refusal, Resources, SecretKey};
 
 /// The nodes that have the peering.
 pub enum Scope {
@@ -33,6 +33,13 @@ pub enum Target {
     },
     /// The nodes that match.
     Nodes(Selector),
+    /// The workloads of the node that match.
+    Workloads {
+        /// Of their labels.
+        selector: Selector,
+        /// Their AS.
+        asn: u32,
+    },
 }
 
 /// One BGPPeer.
@@ -59,6 +66,10 @@ pub struct PeerRule<'a> {
     pub local_as: Option<u32>,
     /// How often the own AS may be in a received path; only for a peer by address.
     pub allow_own_as: u8,
+    /// Where its password is.
+    pub password: Option<SecretKey>,
+    /// The gateway to a peer by address.
+    pub reachable_by: Option<IpAddr>,
     /// Whether the peer gets a session back without a BGPPeer of its own.
     pub reverse: bool,
     /// What its BGPFilters say, for IPv4 and IPv6.
@@ -76,10 +87,12 @@ impl<'a> PeerRule<'a> {
                 Refusal::new(Reason::SelectorInvalid, at, format!("'{text}': {error}"))
             })
         };
-        if let Some(refusal) = unsupported(name, spec) {
-            return Err(refusal);
-        }
-        let target = if !spec.peer_selector.is_empty() {
+        let target = if !spec.local_workload_selector.is_empty() {
+            Target::Workloads {
+                selector: selector("localWorkloadSelector", &spec.local_workload_selector)?,
+                asn: remote_as(name, spec, "the local workloads")?,
+            }
+        } else if !spec.peer_selector.is_empty() {
             Target::Nodes(selector("peerSelector", &spec.peer_selector)?)
         } else if !spec.peer_ip.is_empty() {
             address_target(name, spec)?
@@ -87,6 +100,8 @@ impl<'a> PeerRule<'a> {
             return Ok(None);
         };
         let by_address = matches!(target, Target::Address { .. });
+        // Calico passes over them in a BGPPeer with peerSelector.
+        let own_as = !matches!(target, Target::Nodes(_));
         let scope = match (spec.node.as_str(), spec.node_selector.as_str()) {
             ("", "") => Scope::All,
             ("", text) => Scope::Nodes(selector("nodeSelector", text)?),
@@ -95,7 +110,6 @@ impl<'a> PeerRule<'a> {
         Ok(Some(PeerRule {
             name,
             scope,
-            target,
             next_hop: match spec.next_hop_mode.as_deref() {
                 None | Some("Auto") => NextHop::Auto,
                 Some("Self") => NextHop::SelfAddress,
@@ -111,11 +125,17 @@ impl<'a> PeerRule<'a> {
             restart_time: duration(name, "maxRestartTime", spec.max_restart_time.as_deref())?,
             keepalive: duration(name, "keepaliveTime", spec.keepalive_time.as_deref())?,
             ttl_hops: spec.ttl_security.filter(|hops| *hops > 0),
-            local_as: spec.local_as_number.filter(|asn| by_address && *asn != 0),
+            local_as: spec.local_as_number.filter(|asn| own_as && *asn != 0),
             allow_own_as: spec
                 .num_allowed_local_as_numbers
                 .filter(|_| by_address)
                 .map_or(0, |count| u8::try_from(count.max(0)).unwrap_or(u8::MAX)),
+            password: SecretKey::read(spec.password.as_ref()).map_err(|what| {
+                let at = format!("BGPPeer({name}) spec.password");
+                Refusal::new(Reason::PasswordInvalid, at, what)
+            })?,
+            reachable_by: reachable_by(name, spec, &target)?,
+            target,
             reverse: match spec.reverse_peering.as_deref() {
                 None | Some("Auto") => true,
                 Some("Manual") => false,
@@ -164,6 +184,7 @@ impl<'a> PeerRule<'a> {
     /// Whether `node` is one that the others get a session with. By address, its AS and port must agree too.
     pub fn targets(&self, node: &NodeView) -> bool {
         match &self.target {
+            Target::Workloads { .. } => false,
             Target::Nodes(selector) => selector.matches(&node.labels),
             Target::Address { address, port, asn } => {
                 node.address_like(*address) == Some(*address)
@@ -196,15 +217,38 @@ fn address_target(name: &str, spec: &BgpPeerSpec) -> Result<Target, Refusal> {
             format!("'{text}' is no address"),
         ));
     };
-    match spec.as_number.filter(|asn| *asn != 0) {
-        Some(asn) => Ok(Target::Address { address, port, asn }),
-        None => {
-            let at = format!("BGPPeer({name}) spec.asNumber");
-            Err(Refusal::new(
-                Reason::PeerAsMissing,
-                at,
-                format!("no AS for the peer {text}"),
-            ))
+    let asn = remote_as(name, spec, text)?;
+    Ok(Target::Address { address, port, asn })
+}
+
+fn remote_as(name: &str, spec: &BgpPeerSpec, peer: &str) -> Result<u32, Refusal> {
+    spec.as_number.filter(|asn| *asn != 0).ok_or_else(|| {
+        let at = format!("BGPPeer({name}) spec.asNumber");
+        let what = format!("no AS for the peer {peer}");
+        Refusal::new(Reason::PeerAsMissing, at, what)
+    })
+}
+
+fn reachable_by(
+    name: &str,
+    spec: &BgpPeerSpec,
+    target: &Target,
+) -> Result<Option<IpAddr>, Refusal> {
+    let text = &spec.reachable_by;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let gateway = text.parse::<IpAddr>().ok();
+    match (target, gateway) {
+        (Target::Address { address, .. }, Some(gateway))
+            if address.is_ipv4() == gateway.is_ipv4() =>
+        {
+            Ok(Some(gateway))
+        }
+        _ => {
+            let at = format!("BGPPeer({name}) spec.reachableBy");
+            let what = format!("'{text}' is no address of peerIP's family");
+            Err(Refusal::new(Reason::PeerFieldInvalid, at, what))
         }
     }
 }
@@ -232,23 +276,4 @@ fn duration(name: &str, field: &str, text: Option<&str>) -> Result<Option<Durati
         Some(value) => Ok(Some(value).filter(|value| !value.is_zero())),
         None => Err(bad_field(name, field, text)),
     }
-}
-
-/// Fields that change what a session means and are not done here: half of what was asked for is not it.
-fn unsupported(name: &str, spec: &BgpPeerSpec) -> Option<Refusal> {
-    let field = if spec.password.is_some() {
-        "password"
-    } else if !spec.local_workload_selector.is_empty() {
-        "localWorkloadSelector"
-    } else if !spec.reachable_by.is_empty() {
-        "reachableBy"
-    } else {
-        return None;
-    };
-    let at = format!("BGPPeer({name}) spec.{field}");
-    Some(Refusal::new(
-        Reason::FieldNotSupported,
-        at,
-        "this version cannot do it, so there is no session",
-    ))
 }

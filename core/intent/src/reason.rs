@@ -35,8 +35,12 @@ pub enum Reason {
     BgpFilterInvalid,
     /// An entry of prefixAdvertisements cannot be read.
     PrefixAdvertisementInvalid,
-    /// A field asks for what this version cannot do.
-    FieldNotSupported,
+    /// A password does not say which key of which Secret it is.
+    PasswordInvalid,
+    /// A PeerPolicy's entry cannot be read.
+    PeerPolicyInvalid,
+    /// Another PeerPolicy is for the same session.
+    PeerPolicyShadowed,
     /// A pool's range cannot be read.
     PoolCidrInvalid,
     /// A pool overlaps with one of a lesser name.
@@ -73,7 +77,9 @@ impl Reason {
         Reason::BgpFilterMissing,
         Reason::BgpFilterInvalid,
         Reason::PrefixAdvertisementInvalid,
-        Reason::FieldNotSupported,
+        Reason::PasswordInvalid,
+        Reason::PeerPolicyInvalid,
+        Reason::PeerPolicyShadowed,
         Reason::PoolCidrInvalid,
         Reason::PoolOverlap,
         Reason::ServiceRangeInvalid,
@@ -102,7 +108,9 @@ impl Reason {
             Reason::BgpFilterMissing => "bgp-filter-missing",
             Reason::BgpFilterInvalid => "bgp-filter-invalid",
             Reason::PrefixAdvertisementInvalid => "prefix-advertisement-invalid",
-            Reason::FieldNotSupported => "field-not-supported",
+            Reason::PasswordInvalid => "password-invalid",
+            Reason::PeerPolicyInvalid => "peer-policy-invalid",
+            Reason::PeerPolicyShadowed => "peer-policy-shadowed",
             Reason::PoolCidrInvalid => "pool-cidr-invalid",
             Reason::PoolOverlap => "pool-overlap",
             Reason::ServiceRangeInvalid => "service-range-invalid",
@@ -147,12 +155,14 @@ impl Reason {
             Reason::PrefixAdvertisementInvalid => {
                 "Write cidr as a CIDR, and communities as 64512:7, 64512:7:9 or names from communities."
             }
-            Reason::FieldNotSupported => "Remove the field.",
+            Reason::PasswordInvalid => {
+                "Write password as {secretKeyRef: {name: NAME, key: KEY}}, or remove it."
+            }
+            Reason::PeerPolicyInvalid => "Mend the entry.",
+            Reason::PeerPolicyShadowed => "Let only one PeerPolicy be for it.",
             Reason::PoolCidrInvalid => "Delete the pool and create it with a valid CIDR.",
             Reason::PoolOverlap => "Delete one of the two pools.",
-            Reason::ServiceRangeInvalid => {
-                "Write serviceClusterIPs as a list of cidr, such as 10.210.0.0/24."
-            }
+            Reason::ServiceRangeInvalid => "Write a list of cidr, such as - cidr: 10.210.0.0/24.",
             Reason::AffinityNotConfirmed => {
                 "Nothing, if it passes; else an allocation was cut off and the next one finishes it."
             }

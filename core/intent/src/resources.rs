@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::{IpNet, Ipv4Net};
 use resource::kinds::{
     AffinityState, BgpConfiguration, BgpFilter, BgpPeer, Block, BlockAffinity, ClusterInformation,
-    EndpointSlice, IpPool, Node, Service, WorkloadEndpoint,
+    EndpointSlice, IpPool, Node, PeerPolicy, Service, WorkloadEndpoint,
 };
 use resource::{Change, Entry, Key, Kind, Listing, StoreError};
 
@@ -15,7 +15,7 @@ pub type NamespacedName = (String, String);
 /// Parts of the resources; says what a change touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
-    /// BGPConfiguration, BGPPeer, BGPFilter, Node, IPPool, ClusterInformation, blocks and affinities.
+    /// BGPConfiguration, BGPPeer, BGPFilter, PeerPolicy, Node, IPPool, ClusterInformation, blocks and affinities.
     Cluster,
     /// WorkloadEndpoint.
     Workloads,
@@ -32,6 +32,8 @@ pub struct Resources {
     pub bgp_peers: BTreeMap<String, BgpPeer>,
     /// By name.
     pub bgp_filters: BTreeMap<String, BgpFilter>,
+    /// By name.
+    pub peer_policies: BTreeMap<String, PeerPolicy>,
     /// By name.
     pub nodes: BTreeMap<String, Node>,
     /// By name.
@@ -111,6 +113,10 @@ impl Resources {
                     Kind::BgpFilter => {
                         self.bgp_filters.insert(name, BgpFilter::from_entry(entry)?);
                     }
+                    Kind::PeerPolicy => {
+                        let object = PeerPolicy::from_entry(entry)?;
+                        self.peer_policies.insert(name, object);
+                    }
                     Kind::Node => {
                         self.nodes.insert(name, Node::from_entry(entry)?);
                     }
@@ -168,6 +174,7 @@ impl Resources {
                     Kind::BgpConfiguration => drop(self.bgp_configurations.remove(name)),
                     Kind::BgpPeer => drop(self.bgp_peers.remove(name)),
                     Kind::BgpFilter => drop(self.bgp_filters.remove(name)),
+                    Kind::PeerPolicy => drop(self.peer_policies.remove(name)),
                     Kind::Node => drop(self.nodes.remove(name)),
                     Kind::IpPool => drop(self.ip_pools.remove(name)),
                     Kind::ClusterInformation => drop(self.cluster_informations.remove(name)),
@@ -219,6 +226,7 @@ fn part_of(key: &Key) -> Option<Part> {
             Kind::BgpConfiguration
             | Kind::BgpPeer
             | Kind::BgpFilter
+            | Kind::PeerPolicy
             | Kind::Node
             | Kind::IpPool
             | Kind::ClusterInformation => Some(Part::Cluster),

@@ -1,13 +1,18 @@
 //! Which BGP sessions a node has (calico-compat §6.2, §6.3).
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
+
+use resource::Selector;
+use resource::kinds::WorkloadEndpoint;
 
 use crate::cluster::{BGP_PORT, Cluster, NodeView};
 use crate::filter::SessionFilters;
 use crate::peer_rule::{PeerRule, Target};
-use crate::{Reason, Refusal, Resources};
+use crate::policies;
+use crate::policies::{Imports, PrefixLimit};
+use crate::{Reason, Refusal, Resources, SecretKey};
 
 /// Where a session comes from; the first word of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +23,8 @@ pub enum SessionKind {
     Global,
     /// A BGPPeer for some nodes, or the way back of one.
     Node,
+    /// A BGPPeer with workloads of the node.
+    LocalWorkload,
 }
 
 impl SessionKind {
@@ -26,6 +33,7 @@ impl SessionKind {
             SessionKind::Mesh => "Mesh",
             SessionKind::Global => "Global",
             SessionKind::Node => "Node",
+            SessionKind::LocalWorkload => "Local_Workload",
         }
     }
 }
@@ -60,10 +68,14 @@ pub struct Session {
     pub kind: SessionKind,
     /// The resource it comes from, for people: `node-to-node mesh`, `BGPPeer(tor)`, `BGPPeer(tor), reverse`.
     pub because: String,
-    /// The peer's address; its family is the only one spoken on the session.
+    /// The BGPPeer among these; none for the mesh.
+    pub bgp_peer: Option<String>,
+    /// The peer's address.
     pub address: IpAddr,
     /// The peer's port.
     pub port: u16,
+    /// IPv6 routes go over this IPv4 session too, with this next hop of ours; else it carries the family it runs over.
+    pub with_ipv6: Option<Ipv6Addr>,
     /// Set when the peer is a node of the cluster.
     pub node: Option<NodePath>,
     /// Our AS.
@@ -88,6 +100,14 @@ pub struct Session {
     pub allow_own_as: u8,
     /// What BGPFilters say, before the rules that every session has.
     pub filters: SessionFilters,
+    /// Where its password is.
+    pub password: Option<SecretKey>,
+    /// The gateway that leads to the peer.
+    pub reachable_by: Option<IpAddr>,
+    /// What the peer may bring.
+    pub imports: Imports,
+    /// How many prefixes it may bring.
+    pub max_prefixes: Option<PrefixLimit>,
 }
 
 /// The sessions of `me`, by address and port.
@@ -107,10 +127,10 @@ pub fn sessions(
     let mut chosen = Chosen::default();
     // Global entries beat a node's own, and explicit ones the way back of others.
     for rule in rules.iter().filter(|r| r.is_global()) {
-        chosen.offer_all(explicit(rule, cluster, me, refusals), refusals);
+        chosen.offer_all(explicit(rule, resources, cluster, me, refusals), refusals);
     }
     for rule in rules.iter().filter(|r| !r.is_global() && r.covers(me)) {
-        chosen.offer_all(explicit(rule, cluster, me, refusals), refusals);
+        chosen.offer_all(explicit(rule, resources, cluster, me, refusals), refusals);
     }
     for rule in rules.iter().filter(|r| r.reverse && r.targets(me)) {
         for session in reverse(rule, cluster, me) {
@@ -122,7 +142,9 @@ pub fn sessions(
             chosen.offer_quietly(session);
         }
     }
-    chosen.0.into_values().collect()
+    let mut sessions: Vec<Session> = chosen.0.into_values().collect();
+    policies::apply(resources, cluster, me, &mut sessions, refusals);
+    sessions
 }
 
 #[derive(Default)]
@@ -158,6 +180,7 @@ impl Chosen {
 
 fn explicit(
     rule: &PeerRule<'_>,
+    resources: &Resources,
     cluster: &Cluster,
     me: &NodeView,
     refusals: &mut Vec<Refusal>,
@@ -169,6 +192,11 @@ fn explicit(
     };
     let because = format!("BGPPeer({})", rule.name);
     match &rule.target {
+        Target::Workloads { selector, asn } => workload_addresses(resources, me, selector)
+            .into_iter()
+            .filter(|address| me.address_like(*address).is_some())
+            .map(|address| local_workload(rule, &because, me, address, *asn))
+            .collect(),
         Target::Nodes(_) => cluster
             .nodes
             .values()
@@ -199,6 +227,7 @@ fn explicit(
                     port,
                     asn: *asn,
                     node: None,
+                    is_nodes: cluster.node_by_address(*address).is_some(),
                 },
             )]
         }
@@ -209,7 +238,7 @@ fn explicit(
 fn reverse(rule: &PeerRule<'_>, cluster: &Cluster, me: &NodeView) -> Vec<Session> {
     let because = format!("BGPPeer({}), reverse", rule.name);
     let family = match &rule.target {
-        Target::Nodes(_) => None,
+        Target::Nodes(_) | Target::Workloads { .. } => None,
         Target::Address { address, .. } => Some(*address),
     };
     cluster
@@ -225,6 +254,14 @@ fn reverse(rule: &PeerRule<'_>, cluster: &Cluster, me: &NodeView) -> Vec<Session
                 },
             };
             with_node(rule, SessionKind::Node, &because, me, peer, only)
+        })
+        .map(|session| Session {
+            // The rule's own AS and route are its nodes', who are the peers here.
+            local_as: me.asn,
+            remote_as: rule.local_as.unwrap_or(session.remote_as),
+            allow_own_as: 0,
+            reachable_by: None,
+            ..session
         })
         .collect()
 }
@@ -247,6 +284,7 @@ fn with_node(
                 port: peer.port,
                 asn: peer.asn,
                 node: Some(peer),
+                is_nodes: true,
             };
             session(rule, kind, because, me, &peer)
         })
@@ -258,6 +296,8 @@ struct Peer<'a> {
     port: u16,
     asn: u32,
     node: Option<&'a NodeView>,
+    /// Some node has the address, whatever its AS and port.
+    is_nodes: bool,
 }
 
 fn session(
@@ -274,15 +314,17 @@ fn session(
         name: name(kind, peer.address, peer.port),
         kind,
         because: because.to_string(),
+        bgp_peer: Some(rule.name.to_string()),
         address: peer.address,
         port: peer.port,
+        with_ipv6: None,
         node: peer.node.map(|_| me.path_to(peer.address)),
         local_as,
         remote_as: peer.asn,
         source: own.filter(|_| rule.source_node_ip),
         // Calico: only sessions that every node has wait, and only with nodes, so that one side dials.
         passive: kind == SessionKind::Global
-            && peer.node.is_some()
+            && peer.is_nodes
             && own.is_some_and(|own| greater_as_text(peer.address, own)),
         rr_client: rr_client(me, local_as, peer),
         next_hop: if rule.keep_on_ebgp && ebgp {
@@ -295,6 +337,10 @@ fn session(
         ttl_hops: rule.ttl_hops,
         allow_own_as: rule.allow_own_as,
         filters: rule.filters(peer.address.is_ipv4()),
+        password: rule.password.clone(),
+        reachable_by: rule.reachable_by,
+        imports: Imports::ALL,
+        max_prefixes: None,
     }
 }
 
@@ -312,8 +358,10 @@ fn mesh(cluster: &Cluster, me: &NodeView) -> Vec<Session> {
                 name: name(SessionKind::Mesh, address, peer.port),
                 kind: SessionKind::Mesh,
                 because: "node-to-node mesh".to_string(),
+                bgp_peer: None,
                 address,
                 port: peer.port,
+                with_ipv6: None,
                 node: Some(me.path_to(address)),
                 local_as: me.asn,
                 remote_as: peer.asn,
@@ -326,10 +374,46 @@ fn mesh(cluster: &Cluster, me: &NodeView) -> Vec<Session> {
                 ttl_hops: None,
                 allow_own_as: 0,
                 filters: SessionFilters::default(),
+                password: cluster.mesh_password.clone(),
+                reachable_by: None,
+                imports: Imports::ALL,
+                max_prefixes: None,
             });
         }
     }
     sessions
+}
+
+/// The addresses of a node's workloads that match.
+fn workload_addresses(resources: &Resources, me: &NodeView, selector: &Selector) -> Vec<IpAddr> {
+    let own = |w: &&WorkloadEndpoint| w.spec.node == me.name;
+    let endpoints = resources.workload_endpoints.values().filter(own);
+    let chosen = endpoints.filter(|w| selector.matches(&w.metadata.labels));
+    let networks = chosen.flat_map(|w| &w.spec.ip_networks);
+    let addresses = networks.filter_map(|text| crate::parse_address(text));
+    addresses.map(|network| network.addr()).collect()
+}
+
+/// The workload dials, to whatever address of the node it knows.
+fn local_workload(
+    rule: &PeerRule<'_>,
+    because: &str,
+    me: &NodeView,
+    address: IpAddr,
+    asn: u32,
+) -> Session {
+    let peer = Peer {
+        address,
+        port: BGP_PORT,
+        asn,
+        node: None,
+        is_nodes: false,
+    };
+    Session {
+        source: None,
+        passive: true,
+        ..session(rule, SessionKind::LocalWorkload, because, me, &peer)
+    }
 }
 
 /// RFC 4456, with Calico's rule for who is a client: an iBGP peer that is not in the reflector's own cluster.

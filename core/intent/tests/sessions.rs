@@ -1,185 +1,17 @@
 //! Sessions, exports and blocks of whole clusters, as Calico's confd renders them and as the how-to shows them.
 
+mod world;
+
 use intent::{
-    Community, ExportRule, FilterOperation, FilterRule, Intent, Prefixes, Reason, Resources,
+    Community, ExportRule, FilterOperation, FilterRule, Prefixes, Reason, SecretKey,
     SessionFilters, compute,
 };
 use resource::kinds::{
-    BgpConfiguration, BgpConfigurationSpec, BgpFilter, BgpPeer, BgpPeerSpec, CidrBlock, IpPool,
-    IpPoolSpec, Node, NodeBgpSpec, NodeSpec, WorkloadEndpoint, WorkloadEndpointSpec,
+    BgpConfiguration, BgpConfigurationSpec, BgpFilter, BgpPeerSpec, CidrBlock, NodeBgpSpec,
+    WorkloadEndpoint, WorkloadEndpointSpec,
 };
-use resource::{Change, Entry, Key, Metadata, Object, Spec};
-
-/// A store's content, built line by line.
-#[derive(Clone, Default)]
-struct World {
-    entries: Vec<Entry>,
-}
-
-impl World {
-    fn entry(mut self, key: Key, value: impl Into<String>) -> World {
-        let revision = self.entries.len() as u64 + 1;
-        self.entries.push(Entry {
-            key,
-            value: value.into(),
-            revision,
-        });
-        self
-    }
-
-    fn object<S: Spec>(self, object: Object<S>) -> World {
-        self.entry(object.key(), object.to_stored())
-    }
-
-    fn node(self, name: &str, address: &str, reflector: bool) -> World {
-        self.node_with(name, address, reflector, |_| {})
-    }
-
-    fn node_with(
-        self,
-        name: &str,
-        address: &str,
-        reflector: bool,
-        set: impl FnOnce(&mut NodeBgpSpec),
-    ) -> World {
-        let mut node = Node::new(Metadata::named(name), NodeSpec::default());
-        let mut bgp = NodeBgpSpec {
-            ipv4_address: address.into(),
-            ..Default::default()
-        };
-        if reflector {
-            bgp.route_reflector_cluster_id = "244.0.0.1".into();
-            node.metadata
-                .labels
-                .insert("route-reflector".into(), "true".into());
-        }
-        set(&mut bgp);
-        node.spec.bgp = Some(bgp);
-        self.object(node)
-    }
-
-    fn mesh(self, enabled: bool) -> World {
-        self.settings(|s| s.node_to_node_mesh_enabled = Some(enabled))
-    }
-
-    fn settings(self, set: impl FnOnce(&mut BgpConfigurationSpec)) -> World {
-        let mut spec = BgpConfigurationSpec::default();
-        set(&mut spec);
-        self.object(BgpConfiguration::new(Metadata::named("default"), spec))
-    }
-
-    fn peer(self, name: &str, set: impl FnOnce(&mut BgpPeerSpec)) -> World {
-        let mut spec = BgpPeerSpec::default();
-        set(&mut spec);
-        self.object(BgpPeer::new(Metadata::named(name), spec))
-    }
-
-    fn selectors(self, name: &str, nodes: &str, peers: &str) -> World {
-        self.peer(name, |s| {
-            s.node_selector = nodes.into();
-            s.peer_selector = peers.into();
-        })
-    }
-
-    fn pool(self, name: &str, cidr: &str, set: impl FnOnce(&mut IpPoolSpec)) -> World {
-        let mut spec = IpPoolSpec {
-            cidr: cidr.into(),
-            ..Default::default()
-        };
-        set(&mut spec);
-        self.object(IpPool::new(Metadata::named(name), spec))
-    }
-
-    fn block(self, host: &str, cidr: &str, state: &str) -> World {
-        let key = Key::BlockAffinity {
-            host: host.into(),
-            cidr: cidr.parse().expect("a CIDR"),
-        };
-        self.entry(key, format!(r#"{{"state":"{state}","deleted":false}}"#))
-    }
-
-    fn workload(self, node: &str, name: &str, address: &str) -> World {
-        let spec = WorkloadEndpointSpec {
-            node: node.into(),
-            interface_name: format!("cali{name}"),
-            ip_networks: vec![address.into()],
-            ..Default::default()
-        };
-        self.object(WorkloadEndpoint::new(
-            Metadata::namespaced("default", name),
-            spec,
-        ))
-    }
-
-    fn resources(&self) -> Resources {
-        let mut resources = Resources::default();
-        for entry in &self.entries {
-            resources.put(entry);
-        }
-        resources
-    }
-
-    /// The intent, which must not depend on the way in which the resources came.
-    fn intent(&self, node: &str) -> Intent {
-        let straight = compute(&self.resources(), node);
-        let mut reversed = Resources::default();
-        for entry in self.entries.iter().rev() {
-            reversed.put(entry);
-        }
-        assert_eq!(compute(&reversed, node), straight, "reversed");
-        let mut detour = self.resources();
-        for entry in &self.entries {
-            detour.apply(&Change::Delete {
-                key: entry.key.clone(),
-                revision: 0,
-            });
-        }
-        assert_eq!(detour, Resources::default(), "all deleted");
-        for entry in &self.entries {
-            let broken = Entry {
-                value: "{".into(),
-                ..entry.clone()
-            };
-            detour.apply(&Change::Put(broken));
-            detour.apply(&Change::Put(entry.clone()));
-        }
-        assert_eq!(
-            compute(&detour, node),
-            straight,
-            "deleted, broken and put again"
-        );
-        straight
-    }
-
-    /// One line a session.
-    #[track_caller]
-    fn check(&self, node: &str, expected: &[&str]) {
-        let intent = self.intent(node);
-        let lines: Vec<String> = intent.bgp.sessions.iter().map(line).collect();
-        assert_eq!(lines, expected, "sessions of {node}");
-    }
-
-    #[track_caller]
-    fn check_reasons(&self, node: &str, expected: &[Reason]) {
-        let intent = self.intent(node);
-        let reasons: Vec<Reason> = intent.refusals.iter().map(|r| r.reason).collect();
-        assert_eq!(reasons, expected, "{:#?}", intent.refusals);
-    }
-}
-
-fn line(session: &intent::Session) -> String {
-    let mut line = format!("{} as {}", session.name, session.remote_as);
-    if let Some(source) = session.source {
-        line += &format!(" source {source}");
-    }
-    if session.passive {
-        line += " passive";
-    }
-    if let Some(cluster) = session.rr_client {
-        line += &format!(" client {cluster}");
-    }
-    line
-}
+use resource::{Key, Metadata};
+use world::World;
 
 /// The five nodes behind the captured confd configurations.
 fn five() -> World {
@@ -259,11 +91,23 @@ fn confd_export() {
     let pool = "10.244.0.0/16".parse().expect("a CIDR");
     assert_eq!(
         intent.bgp.export,
-        [ExportRule::OwnBlock(block), ExportRule::Pool(pool)]
+        [
+            ExportRule::TunnelDevice,
+            ExportRule::BpfDevice,
+            ExportRule::OwnBlock(block),
+            ExportRule::Pool(pool)
+        ]
     );
     assert_eq!(intent.bgp.origins, [block].into());
     let other = reflectors().intent("node-1");
-    assert_eq!(other.bgp.export, [ExportRule::Pool(pool)]);
+    assert_eq!(
+        other.bgp.export,
+        [
+            ExportRule::TunnelDevice,
+            ExportRule::BpfDevice,
+            ExportRule::Pool(pool)
+        ]
+    );
     assert!(other.bgp.origins.is_empty());
     assert_eq!(
         other.remote_blocks.get(&block).map(String::as_str),
@@ -515,7 +359,19 @@ fn what_is_refused_has_a_name() {
         s.peer_selector = "all()".into();
         s.reachable_by = "10.0.0.9".into();
     })
-    .check_reasons("a", &[Reason::FieldNotSupported]);
+    .check_reasons("a", &[Reason::PeerFieldInvalid]);
+    bad(|s| {
+        s.peer_ip = "10.0.0.77".into();
+        s.as_number = Some(1);
+        s.password = Some(Default::default());
+    })
+    .check_reasons("a", &[Reason::PasswordInvalid]);
+    bad(|s| s.local_workload_selector = "all()".into())
+        .check_reasons("a", &[Reason::PeerAsMissing]);
+    World::default()
+        .node("a", "10.0.0.9/24", false)
+        .settings(|s| s.node_mesh_password = Some(Default::default()))
+        .check_reasons("a", &[Reason::PasswordInvalid]);
     bad(|s| {
         s.peer_selector = "all()".into();
         s.filters = vec!["f".into()];
@@ -621,8 +477,10 @@ fn borrowed_addresses_and_service_ranges_are_originated() {
     assert_eq!(
         intent.bgp.export,
         [
+            ExportRule::TunnelDevice,
+            ExportRule::BpfDevice,
             ExportRule::OwnBlock(net("10.1.0.0/26")),
-            ExportRule::ServiceRange(net("10.210.0.0/24")),
+            ExportRule::ServiceRoute(net("10.210.0.0/24")),
             ExportRule::Pool(net("10.1.0.0/16")),
         ]
     );
@@ -639,6 +497,8 @@ fn withheld_pools_come_first() {
         world.intent("a").bgp.export,
         [
             ExportRule::WithheldPool(net("10.2.0.0/16")),
+            ExportRule::TunnelDevice,
+            ExportRule::BpfDevice,
             ExportRule::Pool(net("10.1.0.0/16"))
         ]
     );
@@ -809,4 +669,233 @@ fn communities_of_prefix_advertisements() {
         [(net("10.244.0.0/16"), vec![own])]
     );
     world.check_reasons("b", &[]);
+}
+
+fn secret(name: &str) -> resource::kinds::BgpPassword {
+    let text = format!(r#"{{"secretKeyRef":{{"name":"{name}","key":"password"}}}}"#);
+    serde_json::from_str(&text).expect("a password")
+}
+
+#[test]
+fn passwords_are_names_of_secrets() {
+    let world = World::default()
+        .settings(|s| s.node_mesh_password = Some(secret("mesh")))
+        .node("a", "10.0.0.1/24", false)
+        .node("b", "10.0.0.2/24", false)
+        .peer("tor", |s| {
+            s.peer_ip = "192.0.2.1".into();
+            s.as_number = Some(65001);
+            s.password = Some(secret("tor"));
+        })
+        .peer("open", |s| {
+            s.peer_ip = "192.0.2.2".into();
+            s.as_number = Some(65001);
+        });
+    let key = |name: &str| {
+        Some(SecretKey {
+            name: name.into(),
+            key: "password".into(),
+            optional: false,
+        })
+    };
+    let sessions = world.intent("a").bgp.sessions;
+    let passwords: Vec<_> = sessions.into_iter().map(|s| (s.name, s.password)).collect();
+    assert_eq!(
+        passwords,
+        [
+            ("Mesh_10_0_0_2".to_string(), key("mesh")),
+            ("Global_192_0_2_1".to_string(), key("tor")),
+            ("Global_192_0_2_2".to_string(), None),
+        ]
+    );
+    for name in ["../shadow", "", "a/b", ".hidden"] {
+        let world = pair().peer("tor", |s| {
+            s.peer_ip = "192.0.2.1".into();
+            s.as_number = Some(65001);
+            s.password = Some(secret(name));
+        });
+        world.check("a", &[]);
+        world.check_reasons("a", &[Reason::PasswordInvalid]);
+    }
+}
+
+#[test]
+fn a_peer_behind_a_gateway_of_its_own() {
+    let world = |set: fn(&mut BgpPeerSpec)| {
+        pair().peer("tor", |s| {
+            s.node = "a".into();
+            s.peer_ip = "192.0.2.1".into();
+            s.as_number = Some(65001);
+            set(s);
+        })
+    };
+    let by = |set| world(set).intent("a").bgp.reachable_by;
+    let there = by(|s| s.reachable_by = "10.0.0.254".into());
+    assert_eq!(
+        there,
+        [([192, 0, 2, 1].into(), [10, 0, 0, 254].into())].into()
+    );
+    assert!(by(|_| {}).is_empty(), "control");
+    let wrong = world(|s| s.reachable_by = "fd00::1".into());
+    wrong.check("a", &[]);
+    wrong.check_reasons("a", &[Reason::PeerFieldInvalid]);
+}
+
+#[test]
+fn local_workloads_dial_the_node() {
+    let workload = |node: &str, name: &str, role: &str, addresses: &[&str]| {
+        let spec = WorkloadEndpointSpec {
+            node: node.into(),
+            interface_name: format!("cali{name}"),
+            ip_networks: addresses.iter().map(ToString::to_string).collect(),
+            ..Default::default()
+        };
+        let mut metadata = Metadata::namespaced("default", name);
+        metadata.labels.insert("role".into(), role.into());
+        WorkloadEndpoint::new(metadata, spec)
+    };
+    let world = World::default()
+        .node("a", "10.0.0.9/24", false)
+        .node("b", "10.0.0.10/24", false)
+        .settings(|s| {
+            s.node_to_node_mesh_enabled = Some(false);
+            s.local_workload_peering_ipv4 = "10.99.99.99".into();
+        })
+        .object(workload(
+            "a",
+            "router",
+            "router",
+            &["10.1.0.1/32", "fd00:1::1/128"],
+        ))
+        .object(workload("a", "web", "web", &["10.1.0.2/32"]))
+        .object(workload("b", "far", "router", &["10.1.7.1/32"]))
+        .peer("vms", |s| {
+            s.local_workload_selector = "role == 'router'".into();
+            s.as_number = Some(65100);
+            s.local_as_number = Some(64999);
+        });
+    // The node has no IPv6 address, so that family has no sessions.
+    world.check("a", &["Local_Workload_10_1_0_1 as 65100 passive"]);
+    world.check("b", &["Local_Workload_10_1_7_1 as 65100 passive"]);
+    let bgp = world.intent("a").bgp;
+    assert_eq!(bgp.sessions[0].local_as, 64999);
+    let own = [std::net::IpAddr::from([10, 99, 99, 99])];
+    assert_eq!(
+        bgp.workload_peering,
+        [("calirouter".to_string(), own.into())].into()
+    );
+    world.check_reasons("a", &[]);
+}
+
+/// Calico looks only at the address: whoever has the greater one waits, though the AS is no node's.
+#[test]
+fn one_side_of_a_global_peering_with_a_nodes_address_waits() {
+    let world = |address: &'static str| {
+        pair().peer("odd", |s| {
+            s.peer_ip = address.into();
+            s.as_number = Some(64999);
+        })
+    };
+    world("10.0.0.9").check("b", &["Global_10_0_0_9 as 64999 source 10.0.0.10 passive"]);
+    world("10.0.0.99").check("b", &["Global_10_0_0_99 as 64999 source 10.0.0.10"]);
+}
+
+#[test]
+fn an_as_of_a_session_is_the_other_side_s_peer_as() {
+    let world = |set: fn(&mut BgpPeerSpec)| {
+        pair().peer("a-to-b", |s| {
+            s.node = "a".into();
+            s.peer_ip = "10.0.0.10".into();
+            s.as_number = Some(64512);
+            s.local_as_number = Some(65000);
+            s.num_allowed_local_as_numbers = Some(2);
+            set(s);
+        })
+    };
+    let one = |world: &World, node: &str| world.intent(node).bgp.sessions.remove(0);
+    let there = one(&world(|_| {}), "a");
+    let ases = |s: &intent::Session| (s.local_as, s.remote_as, s.allow_own_as);
+    assert_eq!(ases(&there), (65000, 64512, 2));
+    let back = one(&world(|_| {}), "b");
+    assert_eq!(ases(&back), (64512, 65000, 0));
+    // With peerSelector both fields are passed over.
+    let selected = world(|s| {
+        s.peer_ip = String::new();
+        s.as_number = None;
+        s.peer_selector = "all()".into();
+    });
+    assert_eq!(ases(&one(&selected, "a")), (64512, 64512, 0));
+}
+
+/// Two BGPPeers for one peer: the first by name, global ones before a node's own, and the other is named.
+#[test]
+fn of_two_bgp_peers_the_first_by_name_counts() {
+    let world = |first: &str, second: &str, second_is_global: bool| {
+        let peer = |hops| {
+            move |s: &mut BgpPeerSpec| {
+                s.peer_ip = "192.0.2.1".into();
+                s.as_number = Some(65001);
+                s.ttl_security = Some(hops);
+            }
+        };
+        pair()
+            .peer(first, |s| {
+                peer(1)(s);
+                s.node = "a".into();
+            })
+            .peer(second, |s| {
+                peer(2)(s);
+                if !second_is_global {
+                    s.node_selector = "all()".into();
+                }
+            })
+    };
+    let chosen = |world: World| {
+        world.check_reasons("a", &[Reason::SessionDuplicate]);
+        world.intent("a").bgp.sessions.remove(0).because
+    };
+    assert_eq!(chosen(world("x", "y", false)), "BGPPeer(x)");
+    assert_eq!(chosen(world("y", "x", false)), "BGPPeer(x)");
+    assert_eq!(chosen(world("x", "y", true)), "BGPPeer(y)");
+    world("x", "y", true).check_reasons("b", &[]);
+}
+
+#[test]
+fn a_reflector_passes_on_load_balancer_ranges() {
+    let world = |reflector: bool| {
+        World::default()
+            .settings(|s| {
+                s.service_load_balancer_ips = vec![CidrBlock {
+                    cidr: "192.0.2.0/24".into(),
+                }]
+            })
+            .node_with("a", "10.0.0.1/24", reflector, |_| {})
+    };
+    let range = "192.0.2.0/24".parse().expect("a CIDR");
+    let has = |reflector| {
+        let export = world(reflector).intent("a").bgp.export;
+        export.contains(&ExportRule::ReflectedServices(range))
+    };
+    assert!(has(true) && !has(false));
+}
+
+#[test]
+fn a_borrowed_tunnel_address_is_originated() {
+    let origins = |block: &str| {
+        let world = World::default()
+            .node_with("a", "10.0.0.1/24", false, |b| {
+                b.ipv4_ipip_tunnel_addr = "10.1.0.1".into()
+            })
+            .pool("p", "10.1.0.0/16", |s| {
+                s.ipip_mode = Some(resource::kinds::EncapMode::Always)
+            })
+            .block("a", block, "confirmed");
+        world.intent("a").bgp.origins
+    };
+    let net = |text: &str| text.parse::<ipnet::IpNet>().expect("a CIDR");
+    assert_eq!(
+        origins("10.1.7.0/26"),
+        [net("10.1.0.1/32"), net("10.1.7.0/26")].into()
+    );
+    assert_eq!(origins("10.1.0.0/26"), [net("10.1.0.0/26")].into());
 }

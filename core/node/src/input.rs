@@ -116,6 +116,9 @@ pub struct LearntRoute {
     pub prefix: IpNet,
     /// Where to; empty for one that this node originates, `None` when there is no route any more.
     pub next_hops: Option<BTreeSet<IpAddr>>,
+    /// The name of the session that it came by; none for what this node originates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
 }
 
 impl From<&bgp::RouteChange> for LearntRoute {
@@ -124,6 +127,9 @@ impl From<&bgp::RouteChange> for LearntRoute {
         LearntRoute {
             prefix: change.prefix,
             next_hops: change.route.as_ref().map(hops),
+            session: (change.route.as_ref())
+                .and_then(|route| route.peer.as_deref())
+                .map(String::from),
         }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn dataplane_input(
     let ipv6 = node.and_then(|node| node.ipv6).map(IpNet::from);
     DataplaneInput {
         node_addresses: ipv4.into_iter().chain(ipv6).collect(),
-        interfaces: interfaces(actual),
+        interfaces: interfaces(actual, &intent.bgp.ignored_interfaces),
         underlay: underlay(actual),
         pools: intent
             .pools
@@ -48,6 +48,9 @@ pub(crate) fn dataplane_input(
         allocated: Some(intent.allocated.clone()),
         loc_rib,
         service_ranges: intent.service_ranges.clone(),
+        not_programmed: intent.not_programmed.clone(),
+        reachable_by: intent.bgp.reachable_by.clone(),
+        workload_peering: intent.bgp.workload_peering.clone(),
         services: services(intent, table, dns_port),
         tunnel_address: intent.ipip.as_ref().and_then(|tunnel| tunnel.address),
         ipip_possible,
@@ -99,12 +102,17 @@ pub(crate) fn pod_mtu(intent: &Intent, actual: &Actual, ipip_possible: bool) -> 
     mtu.checked_sub(overhead)
 }
 
-fn interfaces(actual: &Actual) -> BTreeMap<String, BTreeSet<IpNet>> {
+fn interfaces(actual: &Actual, ignored: &[String]) -> BTreeMap<String, BTreeSet<IpNet>> {
+    let is_ignored = |name: &str| {
+        let mut patterns = ignored.iter().map(|p| bgp::InterfaceMatch::new(p.as_str()));
+        patterns.any(|pattern| pattern.matches(name))
+    };
     let mut interfaces: BTreeMap<String, BTreeSet<IpNet>> = BTreeMap::new();
     for address in &actual.addresses {
         let name = address.interface.as_str();
         let up = actual.links.get(name).is_some_and(|link| link.up);
-        if up && name != "lo" && !name.starts_with(WORKLOAD_PREFIX) && !TUNNELS.contains(&name) {
+        let is_workloads = name.starts_with(WORKLOAD_PREFIX);
+        if up && name != "lo" && !is_workloads && !TUNNELS.contains(&name) && !is_ignored(name) {
             interfaces
                 .entry(name.to_string())
                 .or_default()

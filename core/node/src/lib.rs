@@ -14,9 +14,12 @@
 //! assert_eq!(node.poll(Now::default()), Some(Output::ReadKernel));
 //! ```
 
+mod export_filter;
+mod import_filter;
 mod input;
 mod kernel;
 mod kernel_input;
+mod learned;
 mod node;
 mod output;
 mod recording;
@@ -27,3 +30,4 @@ pub use input::{BatchId, Input, LearntRoute, Now, Recorded, StoredChange};
 pub use node::{Bfd, DNS_PORT, Health, Node, Options};
 pub use output::{Names, Notice, Output};
 pub use recording::{Line, ReplayError, replay};
+pub use speaker_config::{PasswordFor, SpeakerConfig};

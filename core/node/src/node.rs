@@ -9,9 +9,12 @@ use intent::{Intent, Part, Reason, Refusal, Resources};
 use serde::{Deserialize, Serialize};
 use service::Table;
 
+use crate::export_filter::tunnel_devices;
+use crate::import_filter::{Brought, Claim, is_unguarded, warnings};
 use crate::kernel::KernelView;
 use crate::kernel_input::{NextHops, adopt, dataplane_input, has_ours, pod_mtu};
-use crate::speaker_config::{asks_interface, speaker_config, watch_nodes};
+use crate::learned::learned_origins;
+use crate::speaker_config::{SpeakerConfig, asks_interface, speaker_config, watch_nodes};
 use crate::{Input, LearntRoute, Names, Notice, Now, Output, StoredChange};
 
 /// The port on which the agent answers DNS for the cluster's service; the service's own port is 53.
@@ -26,6 +29,9 @@ pub struct Options {
     pub router_id: Option<Ipv4Addr>,
     /// Whether BGP is spoken at all (Calico: `CALICO_NETWORKING_BACKEND` is not `none`).
     pub bgp: bool,
+    /// In place of `serviceClusterIPs` (Calico: CALICO_ADVERTISE_CLUSTER_IPS).
+    #[serde(default)]
+    pub advertise_cluster_ips: Option<Vec<ipnet::IpNet>>,
     /// BFD watches the paths to all nodes that there are sessions with.
     #[serde(default)]
     pub bfd: Option<Bfd>,
@@ -47,6 +53,7 @@ impl Options {
             name: name.into(),
             router_id: None,
             bgp: true,
+            advertise_cluster_ips: None,
             bfd: None,
         }
     }
@@ -85,6 +92,8 @@ pub struct Node {
     table: Arc<Table>,
     kernel: KernelView,
     loc_rib: NextHops,
+    unguarded: BTreeSet<String>,
+    brought: Brought,
     adopted: NextHops,
     restarting: Option<bool>,
     bgp_in_sync: bool,
@@ -99,10 +108,12 @@ pub struct Node {
 /// What the driver was told last.
 #[derive(Default)]
 struct Told {
-    speaker: Option<bgp::Config>,
+    speaker: Option<SpeakerConfig>,
+    learned: BTreeMap<ipnet::IpNet, bgp::Origin>,
     names: Option<Names>,
     tunnel: Option<(Vec<String>, Option<Ipv4Addr>)>,
     pod_mtu: Option<u32>,
+    log_severity: intent::LogSeverity,
     locked: bool,
     programmed: bool,
     in_sync: bool,
@@ -121,6 +132,8 @@ impl Node {
             table: Arc::new(Table::default()),
             kernel: KernelView::default(),
             loc_rib: NextHops::new(),
+            unguarded: BTreeSet::new(),
+            brought: Brought::new(),
             adopted: NextHops::new(),
             restarting: None,
             plan_stale: false,
@@ -149,7 +162,7 @@ impl Node {
                 self.kernel.ipip_possible = ipip_possible;
                 self.kernel.read(*actual, now.mono);
                 self.plan_stale = true;
-                if self.intent.as_ref().is_some_and(asks_interface) {
+                if self.learned_otherwise() {
                     self.tell_speaker();
                 }
             }
@@ -222,12 +235,25 @@ impl Node {
         for route in routes {
             // What peers say of a prefix counts more than what was found of it.
             self.adopted.remove(&route.prefix);
+            // What no policy is about yet is looked at anew when it is told again.
+            match route
+                .session
+                .filter(|name| self.is_unguarded(name, &route.prefix))
+            {
+                Some(name) => drop(self.brought.insert(route.prefix, Arc::from(name))),
+                None => drop(self.brought.remove(&route.prefix)),
+            }
             match route.next_hops {
                 Some(hops) if !hops.is_empty() => drop(self.loc_rib.insert(route.prefix, hops)),
                 Some(_) | None => drop(self.loc_rib.remove(&route.prefix)),
             }
         }
         self.plan_stale = true;
+    }
+
+    fn is_unguarded(&self, session: &str, prefix: &ipnet::IpNet) -> bool {
+        let claims = |intent| Claim::of(intent, prefix).is_some();
+        self.unguarded.contains(session) && self.intent.as_ref().is_some_and(claims)
     }
 
     fn settle(&mut self, now: Now) {
@@ -262,7 +288,10 @@ impl Node {
                 self.plan_stale = true;
             }
         }
-        let intent = intent::compute(&self.resources, &self.options.name);
+        let environment = intent::Environment {
+            advertise_cluster_ips: self.options.advertise_cluster_ips.clone(),
+        };
+        let intent = intent::compute_in(&self.resources, &self.options.name, &environment);
         if intent.locked {
             // A locked datastore is about to be moved: what is in force stays, and nothing new begins.
             if !std::mem::replace(&mut self.told.locked, true) {
@@ -276,11 +305,14 @@ impl Node {
             return;
         }
         self.begin(&intent);
+        let unguarded = intent.bgp.sessions.iter().filter(|one| is_unguarded(one));
+        self.unguarded = unguarded.map(|one| one.name.clone()).collect();
         self.intent = Some(intent);
         self.plan_stale = true;
         self.tell_speaker();
         self.tell_names();
         self.tell_tunnel();
+        self.tell_log_severity();
     }
 
     /// At the first intent: was this node forwarding a moment ago, and which routes does it keep until peers have spoken?
@@ -305,6 +337,16 @@ impl Node {
         }
     }
 
+    /// Whether the kernel says something else than before that peers are told of, or that filters ask for.
+    fn learned_otherwise(&mut self) -> bool {
+        let (Some(intent), Some(actual)) = (&self.intent, self.kernel.actual()) else {
+            return false;
+        };
+        let learned = learned_origins(intent, actual);
+        let asked = asks_interface(intent) || !tunnel_devices(actual).is_empty();
+        std::mem::replace(&mut self.told.learned, learned.clone()) != learned || asked
+    }
+
     fn tell_speaker(&mut self) {
         let Some(intent) = self.intent.as_ref().filter(|_| self.options.bgp) else {
             return;
@@ -317,7 +359,7 @@ impl Node {
             self.kernel.actual(),
         );
         if let Some(bfd) = self.options.bfd {
-            watch_nodes(&mut config, intent, bfd);
+            watch_nodes(&mut config.config, intent, bfd);
         }
         if self.told.speaker.as_ref() != Some(&config) {
             self.told.speaker = Some(config.clone());
@@ -362,6 +404,14 @@ impl Node {
             let (pools, present) = wanted;
             self.outputs
                 .push_back(Output::TunnelAddress { pools, present });
+        }
+    }
+
+    fn tell_log_severity(&mut self) {
+        let wanted = self.intent.as_ref().map(|intent| intent.log_severity);
+        let wanted = wanted.unwrap_or_default();
+        if std::mem::replace(&mut self.told.log_severity, wanted) != wanted {
+            self.outputs.push_back(Output::LogSeverity(wanted));
         }
     }
 
@@ -436,7 +486,11 @@ impl Node {
             format!("kernel-refused: {what}: {why}. It is tried again each second.")
         });
         let dataplane = self.unprogrammed.iter().cloned();
-        for text in dataplane.chain(services).chain(kernel) {
+        let brought = self
+            .intent
+            .iter()
+            .flat_map(|intent| warnings(intent, &self.brought));
+        for text in dataplane.chain(services).chain(kernel).chain(brought) {
             refused.insert(text.clone(), Notice::Refused(text));
         }
         for (text, notice) in &refused {

@@ -12,8 +12,8 @@ use crate::BatchId;
 /// One thing for the driver to do. Its `Debug` form is stable: equal inputs give equal texts.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Hand this configuration to the speaker, starting it with it the first time.
-    Speaker(Box<bgp::Config>),
+    /// Hand this configuration, with its passwords, to the speaker, starting it with it the first time.
+    Speaker(Box<crate::SpeakerConfig>),
     /// Read the kernel and answer with [`crate::Input::Kernel`].
     ReadKernel,
     /// Apply this batch and answer with [`crate::Input::Applied`]. At most one a lane is out at a time.
@@ -34,6 +34,8 @@ pub enum Output {
     },
     /// The greatest packet that a new workload's interface shall take, in bytes.
     PodMtu(u32),
+    /// Say what is at least this severe from now on, until told otherwise; before the first of these, what is of interest.
+    LogSeverity(intent::LogSeverity),
     /// Say this once, at the level it has.
     Notice(Notice),
 }

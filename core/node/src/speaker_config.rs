@@ -1,22 +1,85 @@
 //! From an intent to a speaker's configuration.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bgp::{
-    Action, Config, Family, Filter, GracefulRestart, Operation, Origin, PeerConfig, PrefixList,
-    PrefixMatch, Rule,
+    AddPath, Authentication, AuthenticationRefusal, Config, Family, Filter, GracefulRestart,
+    LimitAction, Origin, PeerConfig, RangeConfig, Secret,
 };
 use dataplane::Actual;
-use intent::{ExportRule, Intent, NextHop, NodePath, Session};
+use intent::{DynamicNeighbours, Intent, NextHop, NodePath, Over, PrefixLimit, SecretKey, Session};
 use ipnet::IpNet;
 
 use crate::Bfd;
-use crate::session_filter::{community, filter};
+use crate::export_filter::{export_filter, tunnel_devices};
+use crate::import_filter::{guard, import_filter};
+use crate::learned::learned_origins;
+use crate::session_filter::filter;
 
 /// LOCAL_PREF of what a node originates: Calico's bridge of kernel metric 1024, 2^31 - 1 - 1024 (calico-compat §6.4 a).
-const LOCAL_PREF: u32 = 2_147_482_623;
+pub(crate) const LOCAL_PREF: u32 = 2_147_482_623;
+/// Calico: add-path is on, both ways, on all sessions (calico-compat §6.1).
+const ADD_PATH: AddPath = AddPath {
+    receive: true,
+    send: true,
+    limit: None,
+};
+/// What stands where a password belongs until [`SpeakerConfig::with_passwords`] puts it there: there is no session.
+const NO_PASSWORD: Authentication =
+    Authentication::Refused(AuthenticationRefusal::PasswordUnavailable);
+
+/// What the speaker shall do, but for passwords: a node knows their names only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpeakerConfig {
+    /// Sessions that need a password have none here, and so are not.
+    pub config: Config,
+    /// Where the passwords are.
+    pub passwords: BTreeMap<PasswordFor, SecretKey>,
+}
+
+/// Whose password it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PasswordFor {
+    /// The peer of this name.
+    Peer(String),
+    /// Dynamic neighbours.
+    Range(IpNet),
+}
+
+/// The longest key of TCP-MD5 that the kernel takes, in octets (Linux, TCP_MD5SIG_MAXKEYLEN).
+const LONGEST_PASSWORD: usize = 80;
+
+impl SpeakerConfig {
+    /// With the passwords that `read` knows. A session whose password it does not know stays without a connection, unless
+    /// it may be absent: then the session has none.
+    pub fn with_passwords(&self, mut read: impl FnMut(&SecretKey) -> Option<Vec<u8>>) -> Config {
+        let mut config = self.config.clone();
+        for (whose, key) in &self.passwords {
+            let authentication = match read(key) {
+                Some(word) if (1..=LONGEST_PASSWORD).contains(&word.len()) => {
+                    Authentication::Md5(Secret::new(&word))
+                }
+                Some(_) => NO_PASSWORD,
+                None if key.optional => Authentication::None,
+                None => NO_PASSWORD,
+            };
+            let peer = match whose {
+                PasswordFor::Peer(name) => config.peers.iter_mut().find(|p| p.name == *name),
+                PasswordFor::Range(range) => {
+                    let same = config.ranges.iter_mut().find(|r| r.prefix == *range);
+                    same.map(|range| &mut range.template)
+                }
+            };
+            if let Some(peer) = peer {
+                peer.authentication = authentication;
+            }
+        }
+        config
+    }
+}
 
 /// What the speaker shall do. `restarting`: this node forwarded a moment ago.
 pub(crate) fn speaker_config(
@@ -24,24 +87,33 @@ pub(crate) fn speaker_config(
     router_id: Option<Ipv4Addr>,
     restarting: bool,
     actual: Option<&Actual>,
-) -> Config {
+) -> SpeakerConfig {
     let node = intent.node.as_ref();
     let own_id = node.and_then(|node| node.ipv4).map(|net| net.addr());
     let id = router_id.or(own_id).unwrap_or(Ipv4Addr::UNSPECIFIED);
     let asn = node.map_or(intent::DEFAULT_AS, |node| node.asn);
     let mut config = Config::new(asn.into(), id);
     config.restarting = restarting;
+    let mut passwords = BTreeMap::new();
     if node.is_none() || id.is_unspecified() {
-        return config;
+        return SpeakerConfig { config, passwords };
     }
     config.listen = intent.bgp.listen.iter().copied().collect();
-    let export = with_communities(export(&intent.bgp.export), &intent.bgp.communities);
-    config.peers = intent
-        .bgp
-        .sessions
-        .iter()
-        .map(|session| peer(session, &export))
-        .collect();
+    let tunnels = actual.map(tunnel_devices).unwrap_or_default();
+    let export = export_filter(&intent.bgp, &tunnels);
+    for session in &intent.bgp.sessions {
+        config.peers.push(peer(intent, session, &export));
+        if let Some(key) = &session.password {
+            let name = session.name.clone();
+            passwords.insert(PasswordFor::Peer(name), key.clone());
+        }
+    }
+    for neighbours in &intent.bgp.dynamic {
+        config.ranges.push(range(intent, neighbours, &export));
+        if let Some(key) = &neighbours.password {
+            passwords.insert(PasswordFor::Range(neighbours.range), key.clone());
+        }
+    }
     let origin = |prefix: &IpNet| {
         let origin = Origin {
             local_pref: Some(LOCAL_PREF),
@@ -51,13 +123,19 @@ pub(crate) fn speaker_config(
         (*prefix, origin)
     };
     config.origins = intent.bgp.origins.iter().map(origin).collect();
-    if asks_interface(intent) {
+    for (prefix, origin) in actual
+        .iter()
+        .flat_map(|actual| learned_origins(intent, actual))
+    {
+        config.origins.entry(prefix).or_insert(origin);
+    }
+    if asks_interface(intent) || !tunnels.is_empty() {
         let addresses = actual.iter().flat_map(|actual| &actual.addresses);
         config.interfaces = addresses
             .map(|a| (a.address.trunc(), Arc::from(a.interface.as_str())))
             .collect();
     }
-    config
+    SpeakerConfig { config, passwords }
 }
 
 /// Lets BFD watch the paths to the nodes that there are sessions with. Two nodes of one LAN take each other for neighbours;
@@ -94,15 +172,22 @@ fn interface_of(intent: &Intent, prefix: &IpNet) -> Option<Arc<str>> {
     Some(Arc::from(workload.interface.as_str()))
 }
 
-fn peer(session: &Session, export: &Filter) -> PeerConfig {
+fn peer(intent: &Intent, session: &Session, export: &Filter) -> PeerConfig {
     let mut peer = PeerConfig::new(&session.name, session.address, session.remote_as.into());
     peer.remote = SocketAddr::new(session.address, session.port);
-    // As with Calico's two daemons: what a session carries is the family it runs over.
-    peer.families = vec![if session.address.is_ipv4() {
-        Family::Ipv4
-    } else {
-        Family::Ipv6
-    }];
+    peer.families = match session.with_ipv6 {
+        Some(_) => Family::ALL.to_vec(),
+        // As with Calico's two daemons: what a session carries is the family it runs over.
+        None => vec![family_of(session.address)],
+    };
+    peer.own_next_hop = session.with_ipv6.map(Into::into);
+    peer.add_path = ADD_PATH;
+    if session.password.is_some() {
+        peer.authentication = NO_PASSWORD;
+    }
+    if let Some(limit) = &session.max_prefixes {
+        limit_prefixes(&mut peer, limit);
+    }
     peer.source = session.source;
     peer.local_as = Some(session.local_as.into());
     peer.allow_own_as = session.allow_own_as;
@@ -125,9 +210,7 @@ fn peer(session: &Session, export: &Filter) -> PeerConfig {
         peer.ttl = 255;
         peer.min_ttl = Some(255 - (hops - 1));
     }
-    if !session.filters.import.is_empty() {
-        peer.import = filter(&session.filters.import, &Filter::accept_all());
-    }
+    peer.import = import_filter(intent, session.imports, &session.filters.import);
     peer.export = if session.filters.export.is_empty() {
         export.clone()
     } else {
@@ -136,45 +219,45 @@ fn peer(session: &Session, export: &Filter) -> PeerConfig {
     peer
 }
 
-/// Rules that accept also put communities on what lies in certain prefixes (calico-compat §6.4 f).
-fn with_communities(filter: Filter, communities: &[(IpNet, Vec<intent::Community>)]) -> Filter {
-    let within = |rule: &Rule| {
-        let mut rules: Vec<Rule> = Vec::new();
-        for (prefix, list) in communities {
-            let apart =
-                |set: PrefixMatch| !set.prefix.contains(prefix) && !prefix.contains(&set.prefix);
-            if rule.action == Action::Accept && !rule.prefix.is_some_and(apart) {
-                let set = PrefixList::new([PrefixMatch::within(*prefix)]);
-                let add = list.iter().map(|c| Operation::AddCommunity(community(*c)));
-                rules.push(Rule {
-                    prefix_list: Some(Arc::new(set)),
-                    operations: add.collect(),
-                    ..rule.clone()
-                });
-            }
-        }
-        rules.push(rule.clone());
-        rules
-    };
-    Filter {
-        rules: filter.rules.iter().flat_map(within).collect(),
-        ..filter
+fn family_of(address: std::net::IpAddr) -> Family {
+    if address.is_ipv4() {
+        Family::Ipv4
+    } else {
+        Family::Ipv6
     }
 }
 
-fn export(rules: &[ExportRule]) -> Filter {
-    let rule = Rule::of_prefix;
-    let rules = rules.iter().flat_map(|wanted| match wanted {
-        ExportRule::WithheldPool(pool) => vec![rule(PrefixMatch::within(*pool), Action::Reject)],
-        ExportRule::OwnBlock(block) => vec![
-            rule(PrefixMatch::exact(*block), Action::Accept),
-            rule(PrefixMatch::within(*block), Action::Reject),
-        ],
-        ExportRule::ServiceRange(range) => vec![rule(PrefixMatch::exact(*range), Action::Accept)],
-        ExportRule::Pool(pool) => vec![rule(PrefixMatch::within(*pool), Action::Accept)],
-    });
-    Filter {
-        rules: rules.collect(),
-        otherwise: Action::Reject,
+fn limit_prefixes(peer: &mut PeerConfig, limit: &PrefixLimit) {
+    peer.max_prefixes = Some(limit.limit);
+    peer.max_prefixes_warning = Some(limit.warning_percent).filter(|percent| *percent > 0);
+    peer.max_prefixes_action = match limit.over {
+        Over::Discard => LimitAction::Discard,
+        Over::End => LimitAction::End,
+        Over::Restart(wait) => LimitAction::Restart(wait),
+    };
+}
+
+/// Calico's name for a session with somebody is `Node_` and the address; the speaker adds the address.
+fn range(intent: &Intent, neighbours: &DynamicNeighbours, export: &Filter) -> RangeConfig {
+    let network = neighbours.range.network();
+    let mut template = PeerConfig::new("Node", network, neighbours.remote_as.into());
+    template.families = vec![family_of(network)];
+    template.source = Some(neighbours.source);
+    template.local_as = Some(neighbours.local_as.into());
+    template.rr_client = neighbours.rr_client;
+    template.add_path = ADD_PATH;
+    if neighbours.password.is_some() {
+        template.authentication = NO_PASSWORD;
+    }
+    limit_prefixes(&mut template, &neighbours.max_prefixes);
+    template.import = Filter {
+        rules: guard(intent, neighbours.imports),
+        ..Filter::accept_all()
+    };
+    template.export = export.clone();
+    RangeConfig {
+        prefix: neighbours.range,
+        template,
+        limit: neighbours.limit,
     }
 }

@@ -109,6 +109,7 @@ fn learnt(prefix: &str, next_hop: Option<&str>) -> Input {
     Input::Routes(vec![LearntRoute {
         prefix: net(prefix),
         next_hops,
+        session: None,
     }])
 }
 
@@ -158,6 +159,7 @@ impl World {
                     | Output::Names(_)
                     | Output::TunnelAddress { .. }
                     | Output::PodMtu(_)
+                    | Output::LogSeverity(_)
                     | Output::Notice(_) => {}
                 }
                 self.outputs.push(output);
@@ -197,7 +199,7 @@ impl World {
 
     fn speaker(&self) -> &bgp::Config {
         let last = self.outputs.iter().rev().find_map(|output| match output {
-            Output::Speaker(config) => Some(config.as_ref()),
+            Output::Speaker(wanted) => Some(&wanted.config),
             _ => None,
         });
         last.expect("the speaker was configured")
@@ -586,4 +588,101 @@ fn a_node_without_a_router_id_says_so() {
         !world(r#"{"bgp":{"ipv4Address":"10.20.1.84/23"}}"#),
         "control"
     );
+}
+
+fn bgp_configuration(name: &str, spec: &str) -> StoredChange {
+    resource("bgpconfigurations", "BGPConfiguration", name, spec)
+}
+
+/// The node's own configuration comes before the default one; only what changes is told.
+#[test]
+fn how_much_is_said() {
+    let mut world = World::new(kernel());
+    world.give(Input::Listing(cluster()));
+    let told = |world: &World| -> Vec<intent::LogSeverity> {
+        let outputs = world.outputs.iter();
+        let severities = outputs.filter_map(|output| match output {
+            Output::LogSeverity(severity) => Some(*severity),
+            _ => None,
+        });
+        severities.collect()
+    };
+    assert!(told(&world).is_empty(), "the usual is not told");
+    let mut set = |name: &str, severity: &str| {
+        let spec = format!(r#"{{"logSeverityScreen":"{severity}"}}"#);
+        world.give(Input::Changes(vec![bgp_configuration(name, &spec)]));
+        told(&world)
+    };
+    use intent::LogSeverity::{Debug, Info, Warning};
+    assert!(set("default", "Info").is_empty());
+    assert_eq!(set("default", "debug"), [Debug]);
+    assert_eq!(set("node.a", "Warning"), [Debug, Warning]);
+    assert_eq!(set("default", "Trace"), [Debug, Warning]);
+    assert_eq!(set("node.a", "Info"), [Debug, Warning, Info]);
+}
+
+/// IPv6 blocks are told over the IPv6 session, or with the IPv4 one where both go together.
+#[test]
+fn ipv6_routes_are_told() {
+    let node = |name: &str, last: u8| {
+        let spec = format!(
+            r#"{{"bgp":{{"ipv4Address":"10.20.1.{last}/23","ipv6Address":"fd00:20::{last}/64"}}}}"#
+        );
+        resource("nodes", "Node", name, &spec)
+    };
+    let pool = resource("ippools", "IPPool", "six", r#"{"cidr":"fd00:200::/64"}"#);
+    let block = put(
+        "/calico/ipam/v2/host/a/ipv6/block/fd00:200::40-122",
+        r#"{"state":"confirmed","deleted":false}"#,
+    );
+    let mut world = World::new(kernel());
+    world.give(Input::Listing(vec![
+        node("a", 84),
+        node("b", 85),
+        pool,
+        block,
+    ]));
+    let own = net("fd00:200::40/122");
+    assert!(world.speaker().origins.contains_key(&own));
+    let shown = |world: &World| -> Vec<(String, Vec<bgp::Family>, Option<std::net::IpAddr>)> {
+        let peers = world.speaker().peers.iter();
+        peers
+            .map(|p| (p.name.clone(), p.families.clone(), p.own_next_hop))
+            .collect()
+    };
+    let (four, six) = (bgp::Family::Ipv4, bgp::Family::Ipv6);
+    assert_eq!(
+        shown(&world),
+        [
+            ("Mesh_10_20_1_85".to_string(), vec![four], None),
+            ("Mesh_fd00_20__85".to_string(), vec![six], None),
+        ]
+    );
+    let accepts = |world: &World, at: usize, prefix: &str| {
+        let sample = bgp::Sample {
+            prefix: net(prefix),
+            source: bgp::Source::Local,
+            peer_type: bgp::PeerType::Internal,
+            local_pref: None,
+            next_hop: "fd00:20::84".parse().expect("an address"),
+            interface: None,
+        };
+        world.speaker().peers[at].export.verdict(&sample).0 == bgp::Action::Accept
+    };
+    assert!(accepts(&world, 1, "fd00:200::40/122"));
+    assert!(
+        !accepts(&world, 1, "fd00:200::41/128"),
+        "inside the own block"
+    );
+    assert!(!accepts(&world, 1, "fd00:300::/64"), "outside pools");
+
+    let path = "/selvedge/resources/v1alpha1/peerpolicies/mesh";
+    let policy = r#"{"kind":"PeerPolicy","apiVersion":"selvedge.dev/v1alpha1","metadata":{"name":"mesh"},"spec":{"mesh":true,"families":"Together"}}"#;
+    world.give(Input::Changes(vec![put(path, policy)]));
+    let next_hop = "fd00:20::84".parse().ok();
+    assert_eq!(
+        shown(&world),
+        [("Mesh_10_20_1_85".to_string(), vec![four, six], next_hop)]
+    );
+    assert!(accepts(&world, 0, "fd00:200::40/122"));
 }

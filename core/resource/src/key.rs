@@ -64,6 +64,7 @@ pub enum KeyPrefix {
 }
 
 const CALICO: &str = "/calico/resources/v3/projectcalico.org/";
+const OURS: &str = "/selvedge/resources/v1alpha1/";
 const KUBERNETES: &str = "/selvedge/kubernetes/";
 const IPAM: &str = "/calico/ipam/v2/";
 const LEASE: &str = "/selvedge/lease/";
@@ -71,6 +72,8 @@ const LEASE: &str = "/selvedge/lease/";
 fn kind_root(kind: Kind) -> String {
     let group = if kind.is_kubernetes() {
         KUBERNETES
+    } else if kind.is_ours() {
+        OURS
     } else {
         CALICO
     };
@@ -154,6 +157,7 @@ impl Key {
     pub fn from_path(path: &str) -> Option<Key> {
         if let Some(rest) = path
             .strip_prefix(CALICO)
+            .or_else(|| path.strip_prefix(OURS))
             .or_else(|| path.strip_prefix(KUBERNETES))
         {
             let mut parts = rest.splitn(3, '/');

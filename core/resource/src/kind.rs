@@ -32,6 +32,7 @@ macro_rules! for_each_kind {
             KubeControllersConfiguration, KubeControllersConfigurationSpec, "KubeControllersConfiguration", "kubecontrollersconfigurations", false, CALICO;
             CalicoNodeStatus, CalicoNodeStatusSpec, "CalicoNodeStatus", "caliconodestatuses", false, CALICO;
             BlockAffinity, BlockAffinitySpec, "BlockAffinity", "blockaffinities", false, CALICO;
+            PeerPolicy, PeerPolicySpec, "PeerPolicy", "peerpolicies", false, OURS;
             Service, ServiceSpec, "Service", "services", true, CORE;
             EndpointSlice, EndpointSliceSpec, "EndpointSlice", "endpointslices", true, DISCOVERY;
         }
@@ -51,7 +52,7 @@ pub trait KindVisitor {
 
 macro_rules! kinds {
     ($($variant:ident, $spec:ident, $kind:literal, $plural:literal, $namespaced:literal, $group:ident;)*) => {
-        /// A kind of resource: Calico's v3 kinds, and the Kubernetes-shaped ones that services are read from.
+        /// A kind of resource: Calico's v3 kinds, our own, and the Kubernetes-shaped ones that services are read from.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Kind { $(#[doc = $kind] $variant,)* }
 
@@ -92,13 +93,19 @@ for_each_kind!(kinds);
 mod api {
     pub const CALICO: &str = "projectcalico.org/v3";
     pub const CORE: &str = "v1";
+    pub const OURS: &str = "selvedge.dev/v1alpha1";
     pub const DISCOVERY: &str = "discovery.k8s.io/v1";
 }
 
 impl Kind {
+    /// Whether it is a kind of our own group.
+    pub fn is_ours(self) -> bool {
+        self.api_version() == api::OURS
+    }
+
     /// Whether its documents are Kubernetes' own: fields that are not known here are passed over, not refused.
     pub fn is_kubernetes(self) -> bool {
-        self.api_version() != api::CALICO
+        ![api::CALICO, api::OURS].contains(&self.api_version())
     }
 
     /// The kind with this plural, if there is one.

@@ -206,6 +206,19 @@ fn plausible(kind: Kind) -> Vec<(&'static str, Value)> {
             ("clusterGUID", json!("a")),
             ("datastoreReady", json!(false)),
         ],
+        Kind::PeerPolicy => vec![
+            ("bgpPeers", json!(["*"])),
+            (
+                "dynamicNeighbors",
+                json!([{"cidr": "10.0.0.0/8", "asNumber": "1.1", "limit": null}]),
+            ),
+            ("imports", json!({"pods": "Deny"})),
+            (
+                "maxPrefixes",
+                json!({"limit": 10, "action": "Restart", "restartTime": "5m"}),
+            ),
+            ("families", json!("Together")),
+        ],
         Kind::Service => vec![
             ("clusterIP", json!("10.0.0.9")),
             (

@@ -61,6 +61,8 @@ pub struct Paths {
     pub lib: PathBuf,
     /// Sockets and locks.
     pub run: PathBuf,
+    /// Passwords: a directory for each Secret, a file in it for each key (`SELVEDGE_SECRETS`).
+    pub secrets: PathBuf,
 }
 
 impl Default for Paths {
@@ -68,6 +70,7 @@ impl Default for Paths {
         Paths {
             lib: "/var/lib/calico".into(),
             run: "/var/run/calico".into(),
+            secrets: "/etc/calico/secrets".into(),
         }
     }
 }
@@ -95,6 +98,8 @@ pub struct AgentConfig {
     pub liveness_command: Option<Vec<OsString>>,
     /// BGP Identifier.
     pub router_id: RouterId,
+    /// `CALICO_ADVERTISE_CLUSTER_IPS`.
+    pub advertise_cluster_ips: Option<Vec<IpNet>>,
     /// Pool to create when there is none.
     pub default_pool: Option<DefaultPool>,
     /// `CLUSTER_TYPE`.
@@ -177,6 +182,9 @@ impl AgentConfig {
                     format!("CALICO_ROUTER_ID is '{text}'; write hash, or a dotted quad such as 10.20.1.84")
                 })?),
             },
+            advertise_cluster_ips: var("CALICO_ADVERTISE_CLUSTER_IPS")
+                .map(cluster_ips)
+                .transpose()?,
             default_pool: if flags.no_default_ippools || truth(var("NO_DEFAULT_POOLS"), false)? {
                 None
             } else {
@@ -185,7 +193,10 @@ impl AgentConfig {
             cluster_type: var("CLUSTER_TYPE").unwrap_or_default().to_string(),
             k8s_node: var("CALICO_K8S_NODE_REF").map(String::from),
             record: var("SELVEDGE_RECORD").map(PathBuf::from),
-            paths: Paths::default(),
+            paths: Paths {
+                secrets: var("SELVEDGE_SECRETS").map_or(Paths::default().secrets, PathBuf::from),
+                ..Paths::default()
+            },
             name,
         })
     }
@@ -246,6 +257,16 @@ fn as_number(text: &str) -> Result<u32> {
     number
         .filter(|n| *n != 0)
         .with_context(|| format!("--as or AS is '{text}'; write a number such as 64512 or 1.10"))
+}
+
+/// Ranges with commas between them.
+fn cluster_ips(text: &str) -> Result<Vec<IpNet>> {
+    let range = |part: &str| {
+        intent::parse_address(part.trim()).with_context(|| {
+            format!("CALICO_ADVERTISE_CLUSTER_IPS is '{text}'; write CIDRs with commas between, such as 10.96.0.0/12")
+        })
+    };
+    text.split(',').map(range).collect()
 }
 
 /// INTERVALxMULTIPLIER, the interval in milliseconds.
@@ -435,6 +456,10 @@ mod tests {
         for wrong in ["50", "x3", "50x0", "1x3", "50x300"] {
             check(&[("SELVEDGE_BFD", wrong)], "such as 50x3");
         }
+        check(
+            &[("CALICO_ADVERTISE_CLUSTER_IPS", "10.96.0.0/12,x")],
+            "CALICO_ADVERTISE_CLUSTER_IPS is",
+        );
         check(&[("CALICO_ROUTER_ID", "x")], "CALICO_ROUTER_ID is 'x'");
     }
 

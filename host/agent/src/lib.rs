@@ -26,11 +26,13 @@ mod lock;
 mod names;
 mod recorder;
 mod run;
+mod secrets;
 pub mod startup;
 mod store_watch;
 mod tunnel;
 
 pub use bird_socket::{View, answer};
 pub use config::{AgentConfig, Flags, Paths};
+pub use intent::LogSeverity;
 pub use lock::Lock;
-pub use run::{HEALTH_FILE, LIVENESS_SOCKET, run};
+pub use run::{HEALTH_FILE, LIVENESS_SOCKET, run, run_with};

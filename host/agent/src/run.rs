@@ -1,7 +1,7 @@
 //! The loop: one owner of the machine, fed by the threads.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
@@ -9,7 +9,8 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use node::{Input, LearntRoute, Names, Node, Notice, Options, Output};
+use intent::LogSeverity;
+use node::{Input, LearntRoute, Names, Node, Notice, Options, Output, SpeakerConfig};
 use store::AnyStore;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -23,6 +24,7 @@ use crate::files::{HealthFile, make_directory, write_whole};
 use crate::kernel_threads::KernelThreads;
 use crate::lock::Lock;
 use crate::recorder::Recorder;
+use crate::secrets::{LOOK_AGAIN, Secrets};
 use crate::{collector, identity, names, startup, store_watch, tunnel};
 
 /// The speaker tries an address that it cannot listen on every few seconds.
@@ -34,6 +36,18 @@ const LISTEN_ERROR_LASTS: Duration = Duration::from_secs(15);
 /// # Errors
 /// What hindered the start; once started, only the loss of a thread ends it.
 pub fn run(config: &AgentConfig, store_config: &store::Config) -> Result<()> {
+    run_with(config, store_config, &|_| {})
+}
+
+/// [`run`]; `log` is told how much the log is to say when the store asks for something else than the usual.
+///
+/// # Errors
+/// As there.
+pub fn run_with(
+    config: &AgentConfig,
+    store_config: &store::Config,
+    log: &dyn Fn(LogSeverity),
+) -> Result<()> {
     make_directory(&config.paths.run)?;
     make_directory(&config.paths.lib)?;
     let _lock = Lock::take(&config.paths.run, &config.name)?;
@@ -59,13 +73,14 @@ pub fn run(config: &AgentConfig, store_config: &store::Config) -> Result<()> {
         .build()
         .context("starting the event loop")?;
     LocalSet::new().block_on(&runtime, async move {
-        let (mut agent, events) = Agent::start(config, store, kernel, ipip_possible)?;
+        let (mut agent, events) = Agent::start(config, store, kernel, ipip_possible, log)?;
         agent.run(events).await
     })
 }
 
 struct Agent<'a> {
     config: &'a AgentConfig,
+    log: &'a dyn Fn(LogSeverity),
     node: Node,
     ipip_possible: bool,
     kernel: KernelThreads,
@@ -77,6 +92,9 @@ struct Agent<'a> {
     store_error: Option<String>,
     tunnel_error: Option<String>,
     listen_errors: BTreeMap<String, Instant>,
+    wanted: Option<Box<SpeakerConfig>>,
+    secrets: Secrets,
+    missing: BTreeSet<String>,
     health: String,
     _control: Vec<control::Control>,
 }
@@ -87,6 +105,7 @@ impl<'a> Agent<'a> {
         store: AnyStore,
         kernel: linux::Kernel,
         ipip_possible: bool,
+        log: &'a dyn Fn(LogSeverity),
     ) -> Result<(Agent<'a>, mpsc::Receiver<Event>)> {
         let (to_loop, events) = ToLoop::channel();
         let options = Options {
@@ -94,6 +113,7 @@ impl<'a> Agent<'a> {
             router_id: config.router_id.resolve(&config.name),
             bgp: config.bgp,
             bfd: config.bfd.filter(|_| config.bgp),
+            advertise_cluster_ips: config.advertise_cluster_ips.clone(),
         };
         if options.bfd.is_none() {
             // One that a former agent left has nothing to do any more.
@@ -119,6 +139,7 @@ impl<'a> Agent<'a> {
         store_watch::spawn(store, to_loop.clone()).context("starting the thread store-watch")?;
         let agent = Agent {
             config,
+            log,
             node: Node::new(options),
             ipip_possible,
             kernel,
@@ -130,6 +151,9 @@ impl<'a> Agent<'a> {
             store_error: None,
             tunnel_error: None,
             listen_errors: BTreeMap::new(),
+            wanted: None,
+            secrets: Secrets::new(config.paths.secrets.clone()),
+            missing: BTreeSet::new(),
             health: String::new(),
             _control: control,
         };
@@ -140,12 +164,23 @@ impl<'a> Agent<'a> {
         let mut terminate = signal(SignalKind::terminate()).context("listening to SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening to SIGINT")?;
         self.feed(Input::Timer)?;
+        let mut looked = Instant::now();
         loop {
             let deadline = self.node.next_deadline();
             let due = async {
                 match deadline {
                     Some(at) => sleep_until(Instant::now() + at.saturating_sub(now().mono)).await,
                     None => pending().await,
+                }
+            };
+            let has_secrets = self
+                .wanted
+                .as_ref()
+                .is_some_and(|w| !w.passwords.is_empty());
+            let look = async {
+                match has_secrets {
+                    true => sleep_until(looked + LOOK_AGAIN).await,
+                    false => pending().await,
                 }
             };
             tokio::select! {
@@ -163,6 +198,10 @@ impl<'a> Agent<'a> {
                     None => break,
                 },
                 () = due => self.feed(Input::Timer)?,
+                () = look => {
+                    looked = Instant::now();
+                    self.look_at_secrets()?;
+                }
             }
             self.write_health();
         }
@@ -262,7 +301,13 @@ impl<'a> Agent<'a> {
 
     fn execute(&mut self, output: Output) -> Result<()> {
         match output {
-            Output::Speaker(config) => self.configure_speaker(*config)?,
+            Output::Speaker(wanted) => {
+                self.secrets.read(&wanted);
+                let config = self.secrets.fill(&wanted);
+                self.wanted = Some(wanted);
+                self.say_missing();
+                self.configure_speaker(config)?;
+            }
             Output::ReadKernel => self.kernel.read(),
             Output::Apply { id, batch } => {
                 for operation in &batch.operations {
@@ -276,9 +321,39 @@ impl<'a> Agent<'a> {
             Output::PodMtu(mtu) => {
                 write_whole(&self.config.paths.lib.join("mtu"), &mtu.to_string())?;
             }
+            Output::LogSeverity(severity) => (self.log)(severity),
             Output::Notice(notice) => say(&notice),
         }
         Ok(())
+    }
+
+    /// Another password is put to use without a new session (RFC 2385 §4.5); one that has come makes its session begin.
+    fn look_at_secrets(&mut self) -> Result<()> {
+        let Some(wanted) = self.wanted.take() else {
+            return Ok(());
+        };
+        let changed = self.secrets.read(&wanted);
+        let config = changed.then(|| self.secrets.fill(&wanted));
+        self.wanted = Some(wanted);
+        match config {
+            Some(config) => {
+                self.say_missing();
+                self.configure_speaker(config)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn say_missing(&mut self) {
+        let wanted = self.wanted.iter();
+        let missing: BTreeSet<String> = wanted.flat_map(|w| self.secrets.missing(w)).collect();
+        for text in missing.difference(&self.missing) {
+            say(&Notice::Refused(text.clone()));
+        }
+        for text in self.missing.difference(&missing) {
+            say(&Notice::Mended(text.clone()));
+        }
+        self.missing = missing;
     }
 
     fn configure_speaker(&mut self, config: bgp::Config) -> Result<()> {
@@ -347,6 +422,7 @@ impl<'a> Agent<'a> {
         let mut refused = health.refused.clone();
         refused.extend(self.store_error.iter().chain(&self.tunnel_error).cloned());
         refused.extend(self.listen_errors.keys().cloned());
+        refused.extend(self.missing.iter().cloned());
         let text = HealthFile {
             node: &self.config.name,
             pid: std::process::id(),

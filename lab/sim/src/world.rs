@@ -462,6 +462,7 @@ impl World {
         match output {
             Output::Speaker(config) => {
                 let now = self.now();
+                let config = Box::new(config.config);
                 match process.speaker.as_mut() {
                     Some(speaker) => speaker.handle(bgp::Input::Configure(config), now),
                     None => {
@@ -510,7 +511,7 @@ impl World {
                 process.names_at = names.addresses;
             }
             // The kernel here makes no IPIP devices, so the address would never be used.
-            Output::TunnelAddress { .. } | Output::PodMtu(_) => {}
+            Output::TunnelAddress { .. } | Output::PodMtu(_) | Output::LogSeverity(_) => {}
             Output::Notice(notice) => self.note(format_args!("{host}: {notice:?}")),
         }
     }

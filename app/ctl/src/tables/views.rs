@@ -47,6 +47,7 @@ pub fn view(kind: Kind) -> &'static View {
         Kind::KubeControllersConfiguration => &KUBE_CONTROLLERS_CONFIGURATION,
         Kind::CalicoNodeStatus => &CALICO_NODE_STATUS,
         Kind::BlockAffinity => &BLOCK_AFFINITY,
+        Kind::PeerPolicy => &PEER_POLICY,
         Kind::Service => &SERVICE,
         Kind::EndpointSlice => &ENDPOINT_SLICE,
     }
@@ -456,6 +457,21 @@ const BLOCK_AFFINITY: View = View {
     ],
     ps: &["NAME", "NODE", "CIDR"],
     wide: &["NAME", "NODE", "CIDR", "STATE"],
+};
+
+const PEER_POLICY: View = View {
+    words: &[],
+    rank: None,
+    in_calicoctl: true,
+    columns: &[
+        NAME,
+        column("BGPPEERS", |o, _| or(texts(o, "/spec/bgpPeers", ""), "-")),
+        column("PREFIXES", |o, _| {
+            or(text(o, "/spec/maxPrefixes/limit"), "-")
+        }),
+    ],
+    ps: &["NAME", "BGPPEERS", "PREFIXES"],
+    wide: &["NAME", "BGPPEERS", "PREFIXES"],
 };
 
 const SERVICE: View = View {

@@ -76,6 +76,8 @@ pub struct Rule {
     pub as_path: Option<AsPathMatch>,
     /// LOCAL_PREF is this; 100 where there is none.
     pub local_pref: Option<u32>,
+    /// LOCAL_PREF is greater than this.
+    pub local_pref_above: Option<u32>,
     /// What happens on a match.
     pub action: Action,
     /// What is changed in an accepted route, in order.
@@ -109,6 +111,7 @@ impl Rule {
             && self.communities.is_empty()
             && self.as_path.is_none()
             && self.local_pref.is_none()
+            && self.local_pref_above.is_none()
     }
 
     /// Whether all conditions but those on the prefix hold.
@@ -138,6 +141,9 @@ impl Rule {
             && self
                 .local_pref
                 .is_none_or(|wanted| wanted == local_pref(route.block))
+            && self
+                .local_pref_above
+                .is_none_or(|least| local_pref(route.block) > least)
     }
 
     /// Whether nothing is left to ask once [`Rule::suits`] has said yes.
@@ -149,6 +155,23 @@ impl Rule {
 fn local_pref(block: &[u8]) -> u32 {
     let value = attribute::find(block, kind::LOCAL_PREF).and_then(|value| value.try_into().ok());
     value.map_or(DEFAULT_LOCAL_PREF, u32::from_be_bytes)
+}
+
+/// A route to ask [`Filter::verdict`] about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample<'a> {
+    /// Its prefix.
+    pub prefix: IpNet,
+    /// Whose it is.
+    pub source: Source,
+    /// The session that the filter stands at.
+    pub peer_type: PeerType,
+    /// LOCAL_PREF, if it has any.
+    pub local_pref: Option<u32>,
+    /// Its next hop.
+    pub next_hop: IpAddr,
+    /// The interface that the next hop, or a prefix of ours, is reached by.
+    pub interface: Option<&'a str>,
 }
 
 /// What is known of a route without its prefix.
@@ -242,6 +265,40 @@ impl Filter {
                 .rules
                 .iter()
                 .all(|r| r.action == Action::Accept && r.operations.is_empty())
+    }
+
+    /// What becomes of one route, and what is changed in it: for tests, and for people who ask.
+    pub fn verdict(&self, sample: &Sample<'_>) -> (Action, &[Operation]) {
+        let mut block = Vec::new();
+        if let Some(value) = sample.local_pref {
+            let value = value.to_be_bytes();
+            attribute::put(
+                &mut block,
+                attribute::flag::TRANSITIVE,
+                kind::LOCAL_PREF,
+                &value,
+            );
+        }
+        let mut interfaces = Interfaces::default();
+        if let Some(name) = sample.interface {
+            let network = IpNet::from(sample.next_hop);
+            interfaces.connected.insert(network, Arc::from(name));
+            interfaces.local.insert(sample.prefix, Arc::from(name));
+        }
+        let session = Session {
+            peer_type: sample.peer_type,
+            interfaces: &interfaces,
+        };
+        let local = sample.source == Source::Local;
+        let facts = Facts {
+            block: &block,
+            next_hop: sample.next_hop,
+            local,
+        };
+        let mut candidates = Vec::new();
+        self.candidates(&facts, &session, &mut candidates);
+        let rule = self.first(&candidates, sample.prefix, local, &session);
+        (self.action(rule), self.operations(rule))
     }
 
     /// How much it must be asked.

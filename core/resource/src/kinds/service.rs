@@ -44,6 +44,15 @@ pub struct ServiceSpec {
     /// Name outside, for type `ExternalName`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub external_name: String,
+    /// `IPv4`, `IPv6`, in the order of `clusterIPs`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ip_families: Vec<String>,
+    /// Addresses from outside that lead to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "externalIPs")]
+    pub external_ips: Vec<String>,
+    /// `Local`: only endpoints of the node that a packet reaches; `Cluster`, also when absent: all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub external_traffic_policy: String,
     /// Names for endpoints that are not ready too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub publish_not_ready_addresses: bool,

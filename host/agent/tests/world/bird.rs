@@ -10,6 +10,18 @@ pub struct Bird(Child);
 impl Bird {
     /// With routes of its own for its peers.
     pub fn start(host: &str, address: &str, asn: u32, own: &[&str], peers: &[&str]) -> Bird {
+        Bird::start_with(host, address, asn, own, peers, "")
+    }
+
+    /// The same, with more for each session, such as `password "x";`.
+    pub fn start_with(
+        host: &str,
+        address: &str,
+        asn: u32,
+        own: &[&str],
+        peers: &[&str],
+        more: &str,
+    ) -> Bird {
         let statics: String = own
             .iter()
             .map(|prefix| format!(" route {prefix} blackhole;"))
@@ -19,7 +31,7 @@ impl Bird {
         );
         for peer in peers {
             text += &format!(
-                "protocol bgp {{ local {address} as {asn}; neighbor {peer} as 64512; graceful restart on; multihop; connect retry time 1; error wait time 1,2; ipv4 {{ import all; export where source = RTS_STATIC; }}; }}\n"
+                "protocol bgp {{ local {address} as {asn}; neighbor {peer} as 64512; graceful restart on; multihop; connect retry time 1; error wait time 1,2; {more} ipv4 {{ import all; export where source = RTS_STATIC; }}; }}\n"
             );
         }
         let config = format!("/run/{host}.conf");

@@ -85,6 +85,7 @@ fn agent_process(test: &str) {
     config.paths = Paths {
         lib: directory.join("lib"),
         run: directory.join("run"),
+        secrets: directory.join("secrets"),
     };
     let own = std::env::current_exe().expect("the test's own program");
     let own = own.to_str().expect("text").to_owned();

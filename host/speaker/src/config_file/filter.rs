@@ -206,6 +206,7 @@ impl Named {
                 max_length: path.max_length,
             }),
             local_pref: entry.local_pref,
+            local_pref_above: None,
             action: if accepts {
                 Action::Accept
             } else {
