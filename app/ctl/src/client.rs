@@ -84,8 +84,12 @@ impl<'a, S: Store + Sync> Client<'a, S> {
     /// The store's.
     pub fn initialise(&self, world: &World<'_>) -> Result<(), Failure> {
         let guid = hex(&world.random_bytes()?);
-        let stamp = stamp(world).map_err(Failure::message)?;
-        block_on(self.resources.ensure_initialised(&stamp, &guid)).map_err(Failure::message)
+        let mut stamps = Vec::new();
+        for _ in 0..4 {
+            stamps.push(stamp(world).map_err(Failure::message)?);
+        }
+        let stamps = stamps.try_into().expect("there are four");
+        block_on(self.resources.ensure_initialised(&stamps, &guid)).map_err(Failure::message)
     }
 
     /// Creates a resource; one that is there already is no error with `skip_exists`.

@@ -18,6 +18,20 @@ macro_rules! for_each_kind {
             IpamConfiguration, IpamConfigurationSpec, "IPAMConfiguration", "ipamconfigurations", false, CALICO;
             WorkloadEndpoint, WorkloadEndpointSpec, "WorkloadEndpoint", "workloadendpoints", true, CALICO;
             ClusterInformation, ClusterInformationSpec, "ClusterInformation", "clusterinformations", false, CALICO;
+            Tier, TierSpec, "Tier", "tiers", false, CALICO;
+            GlobalNetworkPolicy, GlobalNetworkPolicySpec, "GlobalNetworkPolicy", "globalnetworkpolicies", false, CALICO;
+            NetworkPolicy, NetworkPolicySpec, "NetworkPolicy", "networkpolicies", true, CALICO;
+            StagedGlobalNetworkPolicy, StagedGlobalNetworkPolicySpec, "StagedGlobalNetworkPolicy", "stagedglobalnetworkpolicies", false, CALICO;
+            StagedNetworkPolicy, StagedNetworkPolicySpec, "StagedNetworkPolicy", "stagednetworkpolicies", true, CALICO;
+            StagedKubernetesNetworkPolicy, StagedKubernetesNetworkPolicySpec, "StagedKubernetesNetworkPolicy", "stagedkubernetesnetworkpolicies", true, CALICO;
+            GlobalNetworkSet, GlobalNetworkSetSpec, "GlobalNetworkSet", "globalnetworksets", false, CALICO;
+            NetworkSet, NetworkSetSpec, "NetworkSet", "networksets", true, CALICO;
+            Profile, ProfileSpec, "Profile", "profiles", false, CALICO;
+            HostEndpoint, HostEndpointSpec, "HostEndpoint", "hostendpoints", false, CALICO;
+            FelixConfiguration, FelixConfigurationSpec, "FelixConfiguration", "felixconfigurations", false, CALICO;
+            KubeControllersConfiguration, KubeControllersConfigurationSpec, "KubeControllersConfiguration", "kubecontrollersconfigurations", false, CALICO;
+            CalicoNodeStatus, CalicoNodeStatusSpec, "CalicoNodeStatus", "caliconodestatuses", false, CALICO;
+            BlockAffinity, BlockAffinitySpec, "BlockAffinity", "blockaffinities", false, CALICO;
             Service, ServiceSpec, "Service", "services", true, CORE;
             EndpointSlice, EndpointSliceSpec, "EndpointSlice", "endpointslices", true, DISCOVERY;
         }

@@ -15,6 +15,7 @@ mod document;
 mod key;
 mod kind;
 pub mod kinds;
+mod lenient;
 mod memory;
 mod metadata;
 mod object;

@@ -6,7 +6,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Entry, Key, Kind, Metadata, Spec, StoreError};
+use crate::{Entry, Key, Kind, Metadata, Spec, StoreError, lenient};
 
 /// The status of a kind that has none: it is not written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,16 +105,26 @@ impl<S: Spec> Object<S> {
             .expect("our own types have string keys and finite numbers")
     }
 
-    /// Reads what [`Object::to_stored`] wrote (or Calico did), and fills in the resourceVersion from the entry's revision.
+    /// Reads what [`Object::to_stored`] wrote (or Calico did), and fills in the resourceVersion from the entry's revision. Fields that
+    /// are not known are passed over, as Calico does with what another version stored.
     ///
     /// # Errors
     /// [`StoreError::Malformed`] with the key when the text is not an object of this kind.
     pub fn from_entry(entry: &Entry) -> Result<Object<S>, StoreError> {
-        let mut object: Object<S> =
-            Object::from_json(&entry.value).map_err(|e| StoreError::Malformed {
-                key: entry.key.clone(),
-                reason: e.to_string(),
-            })?;
+        let malformed = |error: serde_json::Error| StoreError::Malformed {
+            key: entry.key.clone(),
+            reason: error.to_string(),
+        };
+        let mut object: Object<S> = match Object::from_json(&entry.value) {
+            Ok(object) => object,
+            // Another version of Calico may have written fields that this one does not have.
+            Err(_) => {
+                let mut document = serde_json::from_str(&entry.value).map_err(malformed)?;
+                without_nulls(&mut document);
+                let parsed = lenient::from_value(document).map_err(malformed)?;
+                Object::from_parsed(parsed).map_err(malformed)?
+            }
+        };
         object.metadata.resource_version = Some(entry.revision.to_string());
         S::complete(&mut object);
         Ok(object)

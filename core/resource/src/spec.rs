@@ -27,6 +27,16 @@ pub trait Spec: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Deb
     /// Writes the defaults that Calico stores, on create and on update.
     fn set_defaults(_object: &mut Object<Self>) {}
 
+    /// Objects that are always there and in no store.
+    fn built_in() -> Vec<Object<Self>> {
+        Vec::new()
+    }
+
+    /// Where an older version stored what is at this key now, for kinds whose keys changed.
+    fn old_key(_key: &Key) -> Option<Key> {
+        None
+    }
+
     /// Completes what was read from the store: what an older version did not write yet.
     fn complete(_object: &mut Object<Self>) {}
 

@@ -1,6 +1,7 @@
 //! What each kind is called on the command line, and what its table shows.
 
 use resource::Kind;
+use resource::kinds::{LabelSelector, go_float_text};
 use serde_json::Value;
 
 use super::{Column, age, column, count, list, or, shown, text, texts};
@@ -9,6 +10,8 @@ use super::{Column, age, column, count, list, or, shown, text, texts};
 pub struct View {
     /// Words for it beside its name and its plural, lower case.
     pub words: &'static [&'static str],
+    /// By what lists are sorted; most are in the order of the store.
+    pub rank: Option<fn(&Value) -> f64>,
     /// Whether calicoctl 3.32 has it, or it is ours to have.
     pub in_calicoctl: bool,
     pub(super) columns: &'static [Column],
@@ -30,6 +33,20 @@ pub fn view(kind: Kind) -> &'static View {
         Kind::IpamConfiguration => &IPAM_CONFIGURATION,
         Kind::WorkloadEndpoint => &WORKLOAD_ENDPOINT,
         Kind::ClusterInformation => &CLUSTER_INFORMATION,
+        Kind::Tier => &TIER,
+        Kind::GlobalNetworkPolicy => &GLOBAL_NETWORK_POLICY,
+        Kind::NetworkPolicy => &NETWORK_POLICY,
+        Kind::StagedGlobalNetworkPolicy => &STAGED_GLOBAL_NETWORK_POLICY,
+        Kind::StagedNetworkPolicy => &STAGED_NETWORK_POLICY,
+        Kind::StagedKubernetesNetworkPolicy => &STAGED_KUBERNETES_NETWORK_POLICY,
+        Kind::GlobalNetworkSet => &GLOBAL_NETWORK_SET,
+        Kind::NetworkSet => &NETWORK_SET,
+        Kind::Profile => &PROFILE,
+        Kind::HostEndpoint => &HOST_ENDPOINT,
+        Kind::FelixConfiguration => &FELIX_CONFIGURATION,
+        Kind::KubeControllersConfiguration => &KUBE_CONTROLLERS_CONFIGURATION,
+        Kind::CalicoNodeStatus => &CALICO_NODE_STATUS,
+        Kind::BlockAffinity => &BLOCK_AFFINITY,
         Kind::Service => &SERVICE,
         Kind::EndpointSlice => &ENDPOINT_SLICE,
     }
@@ -43,6 +60,7 @@ const AGE: Column = column("AGE", |o, c| {
 
 const BGP_CONFIGURATION: View = View {
     words: &["bgpconfig", "bgpconfigs"],
+    rank: None,
     in_calicoctl: true,
     columns: &[
         NAME,
@@ -58,6 +76,7 @@ const BGP_CONFIGURATION: View = View {
 
 const BGP_PEER: View = View {
     words: &["bgpp", "bgpps", "bp", "bps"],
+    rank: None,
     in_calicoctl: true,
     columns: &[
         NAME,
@@ -74,6 +93,7 @@ const BGP_PEER: View = View {
 
 const BGP_FILTER: View = View {
     words: &["bgpf", "bgpfs", "bf", "bfs"],
+    rank: None,
     in_calicoctl: true,
     columns: &[
         NAME,
@@ -100,6 +120,7 @@ const BGP_FILTER: View = View {
 
 const NODE: View = View {
     words: &["no", "nos"],
+    rank: None,
     in_calicoctl: true,
     columns: &[
         NAME,
@@ -116,6 +137,7 @@ const NODE: View = View {
 
 const IP_POOL: View = View {
     words: &["ipp", "ipps", "pool", "pools"],
+    rank: None,
     in_calicoctl: true,
     columns: &[
         NAME,
@@ -146,6 +168,7 @@ const IP_POOL: View = View {
 
 const IP_RESERVATION: View = View {
     words: &["reservation", "reservations"],
+    rank: None,
     in_calicoctl: true,
     columns: &[
         NAME,
@@ -157,6 +180,7 @@ const IP_RESERVATION: View = View {
 
 const IPAM_CONFIGURATION: View = View {
     words: &["ipamconfig", "ipamconfigs"],
+    rank: None,
     in_calicoctl: false,
     columns: &[
         NAME,
@@ -179,6 +203,7 @@ const IPAM_CONFIGURATION: View = View {
 
 const WORKLOAD_ENDPOINT: View = View {
     words: &["wep", "weps"],
+    rank: None,
     in_calicoctl: true,
     columns: &[
         NAMESPACE,
@@ -212,6 +237,7 @@ const WORKLOAD_ENDPOINT: View = View {
 
 const CLUSTER_INFORMATION: View = View {
     words: &["clusterinfo", "clusterinfos"],
+    rank: None,
     in_calicoctl: true,
     columns: &[
         NAME,
@@ -236,8 +262,205 @@ const CLUSTER_INFORMATION: View = View {
     ],
 };
 
+const ORDER: Column = column("ORDER", |o, _| {
+    let order = o.pointer("/spec/order").and_then(Value::as_f64);
+    order.map_or("<nil>".to_string(), go_float_text)
+});
+
+/// Where a tier stands: without an order at the end.
+fn order(tier: &Value) -> f64 {
+    let order = tier.pointer("/spec/order").and_then(Value::as_f64);
+    order.unwrap_or(f64::INFINITY)
+}
+
+const TIER: View = View {
+    words: &[],
+    rank: Some(order),
+    in_calicoctl: true,
+    columns: &[NAME, ORDER],
+    ps: &["NAME", "ORDER"],
+    wide: &["NAME", "ORDER"],
+};
+
+const GLOBAL_NETWORK_POLICY: View = View {
+    words: &["gnp", "gnps"],
+    rank: None,
+    in_calicoctl: true,
+    columns: &[
+        NAME,
+        column("TIER", |o, _| text(o, "/spec/tier")),
+        ORDER,
+        column("SELECTOR", |o, _| text(o, "/spec/selector")),
+    ],
+    ps: &["NAME", "TIER"],
+    wide: &["NAME", "TIER", "ORDER", "SELECTOR"],
+};
+
+const NETWORK_POLICY: View = View {
+    words: &["policy", "policies", "np", "pol", "pols"],
+    rank: None,
+    in_calicoctl: true,
+    columns: &[
+        NAMESPACE,
+        NAME,
+        column("TIER", |o, _| text(o, "/spec/tier")),
+        ORDER,
+        column("SELECTOR", |o, _| text(o, "/spec/selector")),
+    ],
+    ps: &["NAMESPACE", "NAME", "TIER"],
+    wide: &["NAMESPACE", "NAME", "TIER", "ORDER", "SELECTOR"],
+};
+
+const STAGED_GLOBAL_NETWORK_POLICY: View = View {
+    words: &["sgnp", "sgnps"],
+    rank: None,
+    in_calicoctl: true,
+    columns: &[
+        NAME,
+        column("TIER", |o, _| text(o, "/spec/tier")),
+        ORDER,
+        column("SELECTOR", |o, _| text(o, "/spec/selector")),
+    ],
+    ps: &["NAME", "TIER"],
+    wide: &["NAME", "TIER", "ORDER", "SELECTOR"],
+};
+
+const STAGED_NETWORK_POLICY: View = View {
+    words: &[
+        "stagedpolicy",
+        "stagedpolicies",
+        "snp",
+        "snps",
+        "spol",
+        "spols",
+    ],
+    rank: None,
+    in_calicoctl: true,
+    columns: &[
+        NAMESPACE,
+        NAME,
+        column("TIER", |o, _| text(o, "/spec/tier")),
+        ORDER,
+        column("SELECTOR", |o, _| text(o, "/spec/selector")),
+    ],
+    ps: &["NAMESPACE", "NAME", "TIER"],
+    wide: &["NAMESPACE", "NAME", "TIER", "ORDER", "SELECTOR"],
+};
+
+const STAGED_KUBERNETES_NETWORK_POLICY: View = View {
+    words: &[
+        "stagedkubernetespolicy",
+        "stagedkubernetespolicies",
+        "sknp",
+        "sknps",
+        "skpol",
+        "skpols",
+    ],
+    rank: None,
+    in_calicoctl: true,
+    columns: &[
+        NAMESPACE,
+        NAME,
+        column("PODSELECTOR", |o, _| pod_selector(o)),
+    ],
+    ps: &["NAMESPACE", "NAME"],
+    wide: &["NAMESPACE", "NAME", "PODSELECTOR"],
+};
+
+const GLOBAL_NETWORK_SET: View = View {
+    words: &["gnetsets"],
+    rank: None,
+    in_calicoctl: true,
+    columns: &[NAME, column("NETS", |o, _| truncated(o, "/spec/nets"))],
+    ps: &["NAME"],
+    wide: &["NAME", "NETS"],
+};
+
+const NETWORK_SET: View = View {
+    words: &["netsets"],
+    rank: None,
+    in_calicoctl: true,
+    columns: &[
+        NAMESPACE,
+        NAME,
+        column("NETS", |o, _| truncated(o, "/spec/nets")),
+    ],
+    ps: &["NAMESPACE", "NAME"],
+    wide: &["NAMESPACE", "NAME", "NETS"],
+};
+
+const PROFILE: View = View {
+    words: &["pro", "pros"],
+    rank: None,
+    in_calicoctl: true,
+    columns: &[NAME, column("LABELS", |o, _| labels(o))],
+    ps: &["NAME"],
+    wide: &["NAME", "LABELS"],
+};
+
+const HOST_ENDPOINT: View = View {
+    words: &["hep", "heps"],
+    rank: None,
+    in_calicoctl: true,
+    columns: &[
+        NAME,
+        column("NODE", |o, _| text(o, "/spec/node")),
+        column("INTERFACE", |o, _| text(o, "/spec/interfaceName")),
+        column("IPS", |o, _| texts(o, "/spec/expectedIPs", "")),
+        column("PROFILES", |o, _| texts(o, "/spec/profiles", "")),
+    ],
+    ps: &["NAME", "NODE"],
+    wide: &["NAME", "NODE", "INTERFACE", "IPS", "PROFILES"],
+};
+
+const FELIX_CONFIGURATION: View = View {
+    words: &["felixconfig", "felixconfigs"],
+    rank: None,
+    in_calicoctl: true,
+    columns: &[NAME],
+    ps: &["NAME"],
+    wide: &["NAME"],
+};
+
+const KUBE_CONTROLLERS_CONFIGURATION: View = View {
+    words: &["kubecontrollersconfig", "kubecontrollersconfigs"],
+    rank: None,
+    in_calicoctl: true,
+    columns: &[NAME],
+    ps: &["NAME"],
+    wide: &["NAME"],
+};
+
+const CALICO_NODE_STATUS: View = View {
+    words: &["nodestatus", "nodestatuses"],
+    rank: None,
+    in_calicoctl: false,
+    columns: &[
+        NAME,
+        column("NODE", |o, _| text(o, "/spec/node")),
+        column("CLASSES", |o, _| texts(o, "/spec/classes", "")),
+    ],
+    ps: &["NAME", "NODE"],
+    wide: &["NAME", "NODE", "CLASSES"],
+};
+
+const BLOCK_AFFINITY: View = View {
+    words: &[],
+    rank: None,
+    in_calicoctl: false,
+    columns: &[
+        NAME,
+        column("NODE", |o, _| text(o, "/spec/node")),
+        column("CIDR", |o, _| text(o, "/spec/cidr")),
+        column("STATE", |o, _| text(o, "/spec/state")),
+    ],
+    ps: &["NAME", "NODE", "CIDR"],
+    wide: &["NAME", "NODE", "CIDR", "STATE"],
+};
+
 const SERVICE: View = View {
     words: &["svc"],
+    rank: None,
     in_calicoctl: true,
     columns: &[
         NAMESPACE,
@@ -294,6 +517,7 @@ const SERVICE: View = View {
 
 const ENDPOINT_SLICE: View = View {
     words: &[],
+    rank: None,
     in_calicoctl: true,
     columns: &[
         NAMESPACE,
@@ -339,4 +563,46 @@ fn truncated(object: &Value, pointer: &str) -> String {
         return all;
     }
     all.chars().take(MOST - 3).chain("...".chars()).collect()
+}
+
+/// Labels as Calico joins them: each with a comma behind it.
+fn labels(profile: &Value) -> String {
+    let labels = profile
+        .pointer("/spec/labelsToApply")
+        .and_then(Value::as_object);
+    let mut labels: Vec<_> = labels.into_iter().flatten().collect();
+    labels.sort_by_key(|(key, _)| *key);
+    labels
+        .iter()
+        .map(|(key, value)| format!("{key}={},", shown(value)))
+        .collect()
+}
+
+/// A label selector as Go prints Kubernetes' type.
+fn pod_selector(policy: &Value) -> String {
+    let selector = policy
+        .pointer("/spec/podSelector")
+        .cloned()
+        .unwrap_or_default();
+    let selector: LabelSelector = serde_json::from_value(selector).unwrap_or_default();
+    let labels: String = selector
+        .match_labels
+        .iter()
+        .map(|(key, value)| format!("{key}: {value},"))
+        .collect();
+    let expressions: String = selector
+        .match_expressions
+        .iter()
+        .map(|e| {
+            format!(
+                "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{}],}},",
+                e.key,
+                e.operator,
+                e.values.join(" ")
+            )
+        })
+        .collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )
 }

@@ -7,10 +7,14 @@ use std::future::Future;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde_json::Value;
 
 pub use error::ClientError;
 
-use crate::kinds::{ClusterInformation, ClusterInformationSpec, IpPool};
+use crate::kinds::{
+    BUILT_IN_TIERS, BlockAffinitySpec, ClusterInformation, ClusterInformationSpec, IpPool, Tier,
+    TierSpec,
+};
 use crate::spec::{Need, Others, Verb};
 use crate::validate;
 use crate::{
@@ -86,27 +90,41 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         Client { store, allocations }
     }
 
-    /// Writes ClusterInformation `default` where there is none: with a random GUID of 32 hexadecimal digits, and ready. Calico does
-    /// so before it creates, applies or replaces anything.
+    /// Writes what every cluster has and this one lacks: ClusterInformation `default`, with a random GUID of 32 hexadecimal digits, and
+    /// ready; and the three tiers. Calico does so before it creates, applies or replaces anything. The stamps are for each of them,
+    /// in this order.
     ///
     /// # Errors
     /// The store's.
-    pub async fn ensure_initialised(&self, stamp: &Stamp, guid: &str) -> ClientResult<()> {
-        let key = Key::cluster(Kind::ClusterInformation, "default");
-        if self.store.get(&key).await?.is_some() {
-            return Ok(());
-        }
+    pub async fn ensure_initialised(&self, stamps: &[Stamp; 4], guid: &str) -> ClientResult<()> {
+        let stamped = |name: &str, stamp: &Stamp| Metadata {
+            uid: Some(stamp.uid.clone()),
+            creation_timestamp: Some(stamp.now_rfc3339.clone()),
+            ..Metadata::named(name)
+        };
+        let [cluster, tiers @ ..] = stamps;
         let spec = ClusterInformationSpec {
             cluster_guid: guid.to_string(),
             datastore_ready: Some(true),
             ..ClusterInformationSpec::default()
         };
-        let metadata = Metadata {
-            uid: Some(stamp.uid.clone()),
-            creation_timestamp: Some(stamp.now_rfc3339.clone()),
-            ..Metadata::named("default")
-        };
-        let object = ClusterInformation::new(metadata, spec);
+        self.ensure(ClusterInformation::new(stamped("default", cluster), spec))
+            .await?;
+        for ((name, order, default_action), stamp) in BUILT_IN_TIERS.iter().zip(tiers) {
+            let spec = TierSpec {
+                order: Some(*order),
+                default_action: Some((*default_action).to_string()),
+            };
+            self.ensure(Tier::new(stamped(name, stamp), spec)).await?;
+        }
+        Ok(())
+    }
+
+    async fn ensure<T: Spec>(&self, object: Object<T>) -> ClientResult<()> {
+        let key = object.key();
+        if self.store.get(&key).await?.is_some() {
+            return Ok(());
+        }
         match self.store.create(&key, &object.to_stored()).await {
             Ok(_) | Err(StoreError::Exists(_)) => Ok(()),
             Err(error) => Err(error.into()),
@@ -118,9 +136,35 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
     /// # Errors
     /// [`StoreError::NotFound`]; the store's.
     pub async fn get(&self, key: &Key) -> ClientResult<AnyObject> {
-        match self.store.get(key).await? {
+        if let Some(built_in) = built_in(key) {
+            return Ok(built_in);
+        }
+        if let Key::Resource {
+            kind: Kind::BlockAffinity,
+            ..
+        } = key
+        {
+            let all = self.affinities().await?;
+            let found = all.items.into_iter().find(|object| object.key() == *key);
+            return found.ok_or_else(|| StoreError::NotFound(key.clone()).into());
+        }
+        match self.find(key).await? {
             Some(entry) => Ok(AnyObject::from_entry(&entry)?),
             None => Err(StoreError::NotFound(key.clone()).into()),
+        }
+    }
+
+    /// The entry of the object at a key, which may be stored where an older version put it.
+    async fn find(&self, key: &Key) -> ClientResult<Option<Entry>> {
+        if let Some(entry) = self.store.get(key).await? {
+            return Ok(Some(entry));
+        }
+        let Some(old) = old_key(key) else {
+            return Ok(None);
+        };
+        match self.store.get(&old).await? {
+            Some(entry) if AnyObject::from_entry(&entry)?.key() == *key => Ok(Some(entry)),
+            Some(_) | None => Ok(None),
         }
     }
 
@@ -129,17 +173,37 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
     /// # Errors
     /// The store's, and a value that is no object of the kind.
     pub async fn list(&self, kind: Kind, namespace: Option<&str>) -> ClientResult<ObjectList> {
+        if kind == Kind::BlockAffinity {
+            return self.affinities().await;
+        }
         let prefix = match namespace {
             Some(namespace) => KeyPrefix::Namespace(kind, namespace.to_string()),
             None => KeyPrefix::Kind(kind),
         };
         let listing = self.store.list(&prefix).await?;
+        let stored = listing.entries.iter().map(AnyObject::from_entry);
+        let mut items = stored.collect::<Result<Vec<_>, _>>()?;
+        items.extend(all_built_in(kind));
         Ok(ObjectList {
-            items: listing
-                .entries
-                .iter()
-                .map(AnyObject::from_entry)
-                .collect::<Result<_, _>>()?,
+            items,
+            revision: listing.revision,
+        })
+    }
+
+    /// The nodes' claims on blocks, as resources.
+    async fn affinities(&self) -> ClientResult<ObjectList> {
+        let listing = self.store.list(&KeyPrefix::BlockAffinities).await?;
+        let resource = |entry: &Entry| {
+            let Key::BlockAffinity { host, cidr, .. } = &entry.key else {
+                return None;
+            };
+            // An empty value is a confirmed affinity of old.
+            let affinity = serde_json::from_str(&entry.value).unwrap_or_default();
+            let object = BlockAffinitySpec::of(host, cidr, &affinity, entry.revision);
+            Some(AnyObject::from(object))
+        };
+        Ok(ObjectList {
+            items: listing.entries.iter().filter_map(resource).collect(),
             revision: listing.revision,
         })
     }
@@ -150,28 +214,26 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         Ok(objects.collect::<Result<_, _>>()?)
     }
 
-    /// Writes an object that must not be there. Of its metadata it keeps name, namespace, labels and annotations (Calico).
+    /// Writes an object that must not be there. Its uid and time are the stamp's, whatever it says.
     ///
     /// # Errors
     /// [`StoreError::Exists`]; what is wrong with it; the store's.
     pub async fn create(&self, mut object: AnyObject, stamp: &Stamp) -> ClientResult<AnyObject> {
         allowed(&object, Verb::Create)?;
-        let given = std::mem::take(object.metadata_mut());
-        *object.metadata_mut() = Metadata {
-            name: given.name,
-            namespace: given.namespace,
-            labels: given.labels,
-            annotations: given.annotations,
-            uid: Some(stamp.uid.clone()),
-            creation_timestamp: Some(stamp.now_rfc3339.clone()),
-            ..Metadata::default()
-        };
+        let metadata = object.metadata_mut();
+        metadata.resource_version = None;
+        metadata.uid = Some(stamp.uid.clone());
+        metadata.creation_timestamp = Some(stamp.now_rfc3339.clone());
         validate::set_defaults(&mut object);
         self.check(&object, None).await?;
-        let entry = self
-            .store
-            .create(&object.key(), &object.to_stored())
-            .await?;
+        let key = object.key();
+        if let Some(old) = old_key(&key)
+            && let Some(entry) = self.store.get(&old).await?
+            && AnyObject::from_entry(&entry)?.key() == key
+        {
+            return Err(StoreError::Exists(key).into());
+        }
+        let entry = self.store.create(&key, &object.to_stored()).await?;
         Ok(revised(object, &entry))
     }
 
@@ -189,7 +251,7 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let Some(entry) = self.store.get(&key).await? else {
+            let Some(entry) = self.find(&key).await? else {
                 return Err(StoreError::NotFound(key).into());
             };
             if given
@@ -206,8 +268,8 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
                 ..stored.metadata().clone()
             };
             self.check(&next, Some(&stored)).await?;
-            let text = next.to_stored();
-            match self.store.update(&key, &text, entry.revision).await {
+            let text = stored_at(&entry.key, &next);
+            match self.store.update(&entry.key, &text, entry.revision).await {
                 Ok(entry) => return Ok(revised(next, &entry)),
                 Err(StoreError::Conflict(_)) if given.is_none() && tries < TRIES => (),
                 Err(error) => return Err(error.into()),
@@ -223,7 +285,7 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         allowed(&object, Verb::Apply)?;
         let mut named = object.clone();
         validate::set_defaults(&mut named);
-        if self.store.get(&named.key()).await?.is_some() {
+        if self.find(&named.key()).await?.is_some() {
             match self.update(object.clone()).await {
                 // Deleted in between.
                 Err(ClientError::Store(StoreError::NotFound(_))) => (),
@@ -233,12 +295,17 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         match self.create(object.clone(), stamp).await {
             // Created in between.
             Err(ClientError::Store(StoreError::Exists(_))) => self.update(object).await,
+            // What may not be created is updated, and that is not there.
+            Err(ClientError::Refused(_)) if old_key(&named.key()).is_some() => {
+                Err(StoreError::NotFound(named.key()).into())
+            }
             result => result,
         }
     }
 
     /// Deletes an object, whose resourceVersion must be `expected` where that is given, with what hangs on it: a node takes its workload
-    /// endpoints, addresses, blocks, BGPPeers and `node.NAME` configuration with it, a pool its blocks.
+    /// endpoints, addresses, blocks, BGPPeers, HostEndpoints and `node.NAME` configurations with it, a pool its blocks. A tier must be
+    /// without policies.
     ///
     /// Before a pool is deleted it is disabled. Calico waits half a second in between, so that allocations under way end; a caller
     /// with a clock calls [`Client::disable_pool`] and waits.
@@ -247,7 +314,10 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
     /// [`StoreError::NotFound`], [`StoreError::Conflict`]; the store's. What was deleted before stays deleted, and the call may be repeated.
     pub async fn delete(&self, key: &Key, expected: Option<&str>) -> ClientResult<AnyObject> {
         deletable(key)?;
-        let object = self.get(key).await?;
+        let Some(entry) = self.find(key).await? else {
+            return Err(StoreError::NotFound(key.clone()).into());
+        };
+        let object = AnyObject::from_entry(&entry)?;
         if expected.is_some_and(|e| object.metadata().resource_version.as_deref() != Some(e)) {
             return Err(StoreError::Conflict(key.clone()).into());
         }
@@ -265,10 +335,11 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
                         .map_err(ClientError::Allocations)?;
                 }
             }
+            AnyObject::Tier(tier) => self.must_be_empty(&tier.metadata.name).await?,
             // Nothing hangs on the others.
             _ => (),
         }
-        self.store.delete(key, revision).await?;
+        self.store.delete(&entry.key, revision).await?;
         Ok(object)
     }
 
@@ -367,6 +438,68 @@ fn deletable(key: &Key) -> ClientResult<()> {
         Some(text) => Err(ClientError::Refused(text)),
         None => Ok(()),
     }
+}
+
+/// See [`Spec::old_key`].
+fn old_key(key: &Key) -> Option<Key> {
+    struct Old<'a>(&'a Key);
+
+    impl KindVisitor for Old<'_> {
+        type Output = Option<Key>;
+
+        fn visit<S: Spec>(self) -> Option<Key>
+        where
+            AnyObject: From<Object<S>>,
+        {
+            S::old_key(self.0)
+        }
+    }
+
+    match key {
+        Key::Resource { kind, .. } => kind.visit(Old(key)),
+        _ => None,
+    }
+}
+
+/// See [`Spec::built_in`].
+fn all_built_in(kind: Kind) -> Vec<AnyObject> {
+    struct BuiltIn;
+
+    impl KindVisitor for BuiltIn {
+        type Output = Vec<AnyObject>;
+
+        fn visit<S: Spec>(self) -> Vec<AnyObject>
+        where
+            AnyObject: From<Object<S>>,
+        {
+            S::built_in().into_iter().map(AnyObject::from).collect()
+        }
+    }
+
+    kind.visit(BuiltIn)
+}
+
+fn built_in(key: &Key) -> Option<AnyObject> {
+    let Key::Resource { kind, .. } = key else {
+        return None;
+    };
+    all_built_in(*kind)
+        .into_iter()
+        .find(|object| object.key() == *key)
+}
+
+/// The text of an object for a place where an older version stored it: with that place's name.
+fn stored_at(key: &Key, object: &AnyObject) -> String {
+    let text = object.to_stored();
+    if *key == object.key() {
+        return text;
+    }
+    let (Key::Resource { name, .. }, Ok(mut value)) = (key, serde_json::from_str::<Value>(&text))
+    else {
+        return text;
+    };
+    value["metadata"]["name"] = Value::from(name.as_str());
+    value.to_string()
 }
 
 fn revised(mut object: AnyObject, entry: &Entry) -> AnyObject {

@@ -6,8 +6,11 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::{Allocations, Client, ClientError, ClientResult};
-use crate::kinds::{BgpPeer, Node, WorkloadEndpoint};
-use crate::{Key, Kind, Object, Store, StoreError};
+use crate::kinds::{
+    BgpPeer, GlobalNetworkPolicySpec, HostEndpoint, NetworkPolicySpec, Node,
+    StagedGlobalNetworkPolicySpec, StagedNetworkPolicySpec, WorkloadEndpoint,
+};
+use crate::{Key, Kind, Object, Spec, Store, StoreError};
 
 impl<S: Store, A: Allocations> Client<'_, S, A> {
     /// Deletes what a node leaves behind (calico-compat §1.4), the node itself last.
@@ -27,12 +30,16 @@ impl<S: Store, A: Allocations> Client<'_, S, A> {
             .map_err(ClientError::Allocations)?;
         let peers: Vec<BgpPeer> = self.list_of().await?;
         let peers = peers.iter().filter(|p| p.spec.node == name);
-        let configuration = Key::cluster(Kind::BgpConfiguration, format!("node.{name}"));
+        let hosts: Vec<HostEndpoint> = self.list_of().await?;
+        let hosts = hosts.iter().filter(|h| h.spec.node == name);
+        let configurations = [Kind::FelixConfiguration, Kind::BgpConfiguration]
+            .map(|kind| Key::cluster(kind, format!("node.{name}")));
         let keys = endpoints
             .iter()
             .map(|e| e.key())
             .chain(peers.map(Object::key))
-            .chain([configuration]);
+            .chain(hosts.map(Object::key))
+            .chain(configurations);
         for key in keys {
             match self.store.delete(&key, None).await {
                 Ok(_) | Err(StoreError::NotFound(_)) => (),
@@ -40,6 +47,32 @@ impl<S: Store, A: Allocations> Client<'_, S, A> {
             }
         }
         Ok(())
+    }
+
+    /// A tier with policies in it is not deleted.
+    pub(super) async fn must_be_empty(&self, tier: &str) -> ClientResult<()> {
+        let used = self.any_in::<NetworkPolicySpec>(tier, |s| &s.tier).await?
+            || self
+                .any_in::<GlobalNetworkPolicySpec>(tier, |s| &s.tier)
+                .await?
+            || self
+                .any_in::<StagedNetworkPolicySpec>(tier, |s| &s.tier)
+                .await?
+            || self
+                .any_in::<StagedGlobalNetworkPolicySpec>(tier, |s| &s.tier)
+                .await?;
+        if used {
+            let text = format!(
+                "operation delete is not supported on {tier}: Cannot delete a non-empty tier"
+            );
+            return Err(ClientError::Refused(text));
+        }
+        Ok(())
+    }
+
+    async fn any_in<T: Spec>(&self, tier: &str, of: fn(&T) -> &str) -> ClientResult<bool> {
+        let policies: Vec<Object<T>> = self.list_of().await?;
+        Ok(policies.iter().any(|p| of(&p.spec) == tier))
     }
 }
 

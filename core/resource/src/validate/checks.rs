@@ -203,6 +203,17 @@ pub(crate) fn go_list<T: std::fmt::Display>(items: &[T]) -> String {
     format!("[{}]", items.join(" "))
 }
 
+/// A name of a port as Kubernetes takes it: at most 15 of `[a-z0-9-]`, a letter among them, no two hyphens in a row.
+pub(crate) fn is_port_name(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=15).contains(&text.len())
+        && text.bytes().all(fits)
+        && text.bytes().any(|b| b.is_ascii_lowercase())
+        && !text.contains("--")
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
 pub(crate) fn is_mac(text: &str) -> bool {
     let octets: Vec<&str> = text.split([':', '-']).collect();
     octets.len() == 6

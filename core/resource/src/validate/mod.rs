@@ -8,6 +8,8 @@ pub(crate) mod checks;
 mod error;
 mod metadata;
 
+pub(crate) use metadata::labels;
+
 pub use error::{FieldError, ValidationError};
 
 use serde_json::Value;
