@@ -168,9 +168,9 @@ impl Collector {
     fn unused_addresses(&mut self, survey: &Survey, now: u64) -> Vec<Garbage> {
         let before = std::mem::take(&mut self.unused_since);
         let mut garbage = Vec::new();
-        for (handle, allocations) in unused(survey) {
+        for owner in unused(survey) {
             let mut due = true;
-            for (allocation, standing) in &allocations {
+            for (allocation, standing) in &owner.allocations {
                 let identity = identity(allocation);
                 let since = before
                     .get(&identity)
@@ -181,7 +181,7 @@ impl Collector {
                 self.unused_since.insert(identity, since);
             }
             if due {
-                garbage.push(addresses(handle, &allocations));
+                garbage.push(owner.garbage());
             }
         }
         garbage
@@ -281,69 +281,81 @@ fn identity(allocation: &Allocation) -> Identity {
     (allocation.address, allocation.sequence, handle)
 }
 
+/// An owner of whom no address is used.
+struct Unused {
+    handle: Option<String>,
+    allocations: Vec<(Allocation, Standing)>,
+}
+
 /// The owners of whom no address is used, with all their addresses.
-fn unused(survey: &Survey) -> Vec<(Option<String>, Vec<(Allocation, Standing)>)> {
+fn unused(survey: &Survey) -> Vec<Unused> {
     let users = survey.users();
     let mut used: BTreeSet<String> = BTreeSet::new();
-    let mut owners: Vec<(Option<String>, Vec<(Allocation, Standing)>)> = Vec::new();
+    let mut owners: Vec<Unused> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
     for allocation in survey.allocations() {
         let standing = users.standing(&allocation);
         let handle = allocation.handle().map(String::from);
-        match (standing, &handle) {
-            (Standing::Used | Standing::Unknown, Some(handle)) => {
-                used.insert(handle.clone());
-            }
-            (Standing::Used | Standing::Unknown, None) => {}
-            (Standing::Unused | Standing::NodeGone, Some(id)) => {
-                let place = *places.entry(id.clone()).or_insert_with(|| {
-                    owners.push((handle.clone(), Vec::new()));
-                    owners.len() - 1
-                });
-                owners[place].1.push((allocation, standing));
-            }
-            (Standing::Unused | Standing::NodeGone, None) => {
-                owners.push((None, vec![(allocation, standing)]));
+        match (standing, handle) {
+            (Standing::Used | Standing::Unknown, handle) => used.extend(handle),
+            (Standing::Unused | Standing::NodeGone, handle) => {
+                // Addresses without a handle have nothing in common.
+                let place = match &handle {
+                    Some(id) => *places.entry(id.clone()).or_insert(owners.len()),
+                    None => owners.len(),
+                };
+                if place == owners.len() {
+                    owners.push(Unused {
+                        handle,
+                        allocations: Vec::new(),
+                    });
+                }
+                owners[place].allocations.push((allocation, standing));
             }
         }
     }
-    owners.retain(|(handle, _)| handle.as_ref().is_none_or(|h| !used.contains(h)));
+    owners.retain(|owner| owner.handle.as_ref().is_none_or(|h| !used.contains(h)));
     owners
 }
 
-fn addresses(handle: Option<String>, allocations: &[(Allocation, Standing)]) -> Garbage {
-    let request = |(allocation, _): &(Allocation, Standing)| ReleaseRequest {
-        address: allocation.address,
-        handle: allocation.owner.handle_id.clone(),
-        sequence: allocation.sequence,
-    };
-    let first = allocations.first().map(|(allocation, _)| allocation);
-    Garbage::Addresses {
-        handle,
-        node: first.and_then(|a| a.attribute("node")).map(String::from),
-        requests: allocations.iter().map(request).collect(),
-        node_gone: allocations.iter().all(|(_, s)| *s == Standing::NodeGone),
+impl Unused {
+    fn garbage(self) -> Garbage {
+        let request = |(allocation, _): &(Allocation, Standing)| ReleaseRequest {
+            address: allocation.address,
+            handle: allocation.owner.handle_id.clone(),
+            sequence: allocation.sequence,
+        };
+        let allocations = &self.allocations;
+        let node = allocations.first().and_then(|(a, _)| a.attribute("node"));
+        Garbage::Addresses {
+            node: node.map(String::from),
+            requests: allocations.iter().map(request).collect(),
+            node_gone: allocations.iter().all(|(_, s)| *s == Standing::NodeGone),
+            handle: self.handle,
+        }
     }
 }
 
-/// Whether a later look still finds it so.
-fn still(garbage: &Garbage, survey: &Survey) -> bool {
-    match garbage {
+/// What a later look still finds so. Handles, blocks and claims compare what they change.
+fn still(garbage: Vec<Garbage>, survey: &Survey) -> Vec<Garbage> {
+    let unused: BTreeSet<Identity> = unused(survey)
+        .iter()
+        .flat_map(|owner| owner.allocations.iter().map(|(a, _)| identity(a)))
+        .collect();
+    let gone = survey.gone_nodes();
+    let stands = |one: &Garbage| match one {
         Garbage::Addresses {
             handle, requests, ..
-        } => {
-            let wanted: BTreeSet<IpAddr> = requests.iter().map(|r| r.address).collect();
-            unused(survey).iter().any(|(other, allocations)| {
-                other == handle && wanted == allocations.iter().map(|(a, _)| a.address).collect()
-            })
-        }
-        Garbage::Node(name) => survey.gone_nodes().contains(name),
-        // These compare what they change.
+        } => requests
+            .iter()
+            .all(|r| unused.contains(&(r.address, r.sequence, handle.clone()))),
+        Garbage::Node(name) => gone.contains(name),
         Garbage::Handle(_)
         | Garbage::EmptyBlock { .. }
         | Garbage::NobodysBlock { .. }
         | Garbage::Claim { .. } => true,
-    }
+    };
+    garbage.into_iter().filter(stands).collect()
 }
 
 impl<S: Store> Ipam<'_, S> {
@@ -367,12 +379,11 @@ impl<S: Store> Ipam<'_, S> {
     /// # Errors
     /// The store's.
     pub async fn garbage(&self, collector: &mut Collector, now: u64) -> IpamResult<Vec<Garbage>> {
-        let mut garbage = collector.observe(&self.survey().await?, now);
-        if !garbage.is_empty() {
-            let again = self.survey().await?;
-            garbage.retain(|one| still(one, &again));
+        let garbage = collector.observe(&self.survey().await?, now);
+        if garbage.is_empty() {
+            return Ok(garbage);
         }
-        Ok(garbage)
+        Ok(still(garbage, &self.survey().await?))
     }
 
     /// Clears one piece away; false when it was in use after all.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use ipam::Ipam;
 use ipam::collect::{Collector, GRACE_NS};
 use ipam::lease::Lease;
-use resource::Store;
+use resource::kinds::ClusterInformation;
+use resource::{Key, Kind, Store, StoreResult};
 use store::{AnyStore, block_on};
 
 use crate::event::{Event, ToLoop, now};
@@ -90,6 +91,10 @@ impl Watch {
             self.collector = Collector::new(GRACE_NS);
             return Ok(Vec::new());
         }
+        if locked(store).await.map_err(|error| said(&error))? {
+            // Whoever locked it wants it as it is.
+            return Ok(Vec::new());
+        }
         let mut lines = Vec::new();
         if !std::mem::replace(&mut self.holds, true) {
             lines.push("this node releases the cluster's addresses that nobody uses".to_string());
@@ -103,12 +108,22 @@ impl Watch {
     }
 }
 
+/// Whether the datastore is locked (`calicoctl datastore migrate lock`).
+async fn locked<S: Store>(store: &S) -> StoreResult<bool> {
+    let key = Key::cluster(Kind::ClusterInformation, "default");
+    let Some(entry) = store.get(&key).await? else {
+        return Ok(false);
+    };
+    let information = ClusterInformation::from_entry(&entry)?;
+    Ok(information.spec.datastore_ready == Some(false))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
     use ipam::{Claimant, Owner};
-    use resource::kinds::{IpPoolSpec, NodeSpec, WorkloadEndpointSpec};
+    use resource::kinds::{ClusterInformationSpec, IpPoolSpec, NodeSpec, WorkloadEndpointSpec};
     use resource::{MemoryStore, Metadata, Object, Spec};
 
     use super::*;
@@ -164,6 +179,14 @@ mod tests {
         assert_eq!(look(&mut b, 27), [""; 0]);
         assert_eq!(look(&mut b, 28), [begins]);
         assert_eq!(look(&mut b, 42), [""; 0]);
+        let spec = ClusterInformationSpec {
+            datastore_ready: Some(false),
+            ..ClusterInformationSpec::default()
+        };
+        put(&store, Metadata::named("default"), spec);
+        assert_eq!(look(&mut b, 43), [""; 0], "locked");
+        let key = Key::cluster(Kind::ClusterInformation, "default");
+        block_on(store.delete(&key, None)).unwrap();
         assert_eq!(
             look(&mut b, 43),
             ["released 10.0.0.3 of handle net.second: no workload has it"]
