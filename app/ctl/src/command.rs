@@ -91,7 +91,7 @@ pub fn run_with<S: Store + Sync>(
     world: &mut World<'_>,
     open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
 ) -> i32 {
-    let outcome = top(argv, persona, world, open);
+    let outcome = top(argv, world, open);
     // Nobody is left to be told where stdout is closed.
     let _ = world.stdout.flush();
     let Err(failure) = outcome else {

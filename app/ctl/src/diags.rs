@@ -185,6 +185,7 @@ fn take(dump: &Dump, folder: &Path, world: &mut World<'_>) -> Result<(), Failure
 fn node_status(world: &mut World<'_>) -> Vec<u8> {
     let mut text = Vec::new();
     let mut inner = World {
+        persona: world.persona,
         stdin: &mut io::empty(),
         stdout: &mut text,
         stderr: &mut io::sink(),
@@ -192,6 +193,8 @@ fn node_status(world: &mut World<'_>) -> Vec<u8> {
         random: world.random,
         pause: world.pause,
         root: world.root.clone(),
+        environment: world.environment,
+        etcd: world.etcd,
     };
     if let Err(failure) = node::status(&mut inner) {
         text.extend(failure.to_string().bytes());

@@ -1,5 +1,6 @@
 //! `node checksystem` and `node diags`, on file trees made for them and on this machine.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
@@ -14,6 +15,7 @@ fn run(root: &Path, words: &[&str]) -> (String, String, i32) {
     let now = jiff::Timestamp::from_second(1_795_000_000).unwrap();
     let random = |buffer: &mut [u8]| File::open("/dev/urandom")?.read_exact(buffer);
     let mut world = World {
+        persona: Persona::Calicoctl,
         stdin: &mut std::io::empty(),
         stdout: &mut stdout,
         stderr: &mut stderr,
@@ -21,11 +23,13 @@ fn run(root: &Path, words: &[&str]) -> (String, String, i32) {
         random: &random,
         pause: &|_| (),
         root: root.to_path_buf(),
+        environment: &|_| None,
+        etcd: &Cell::new(false),
     };
     let no_store = |_: Option<&Path>| -> Result<MemoryStore, OpenError> {
         panic!("these commands need no datastore")
     };
-    let code = run_with(&argv, Persona::Calicoctl, &mut world, no_store);
+    let code = run_with(&argv, &mut world, no_store);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (text(stdout), text(stderr), code)
 }

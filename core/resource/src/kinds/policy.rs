@@ -93,18 +93,19 @@ pub(super) fn show_name(metadata: &mut Metadata, tier: &str) {
 
 /// Where an older version stored what is at this key now.
 pub(super) fn old_key(key: &Key) -> Option<Key> {
-    match key {
-        Key::Resource {
-            kind,
-            namespace,
-            name,
-        } => Some(Key::Resource {
-            kind: *kind,
-            namespace: namespace.clone(),
-            name: format!("{OLD_PREFIX}{name}"),
-        }),
-        Key::Block(_) | Key::BlockAffinity { .. } | Key::Handle(_) | Key::IpamConfig => None,
-    }
+    let Key::Resource {
+        kind,
+        namespace,
+        name,
+    } = key
+    else {
+        return None;
+    };
+    Some(Key::Resource {
+        kind: *kind,
+        namespace: namespace.clone(),
+        name: format!("{OLD_PREFIX}{name}"),
+    })
 }
 
 /// A new policy's tier must be there.
