@@ -183,7 +183,7 @@ pub fn delete<S: Store + Sync>(
     let targets = match args.get("filename") {
         Some(filename) => target::load_targets(args, filename, world)?,
         None => {
-            let kind = named_kind(&args.positionals[0])?;
+            let kind = named_kind(&args.positionals[0], world.persona)?;
             match &args.positionals[1..] {
                 [] => vec![Target::new(kind, "")],
                 names => names.iter().map(|name| Target::new(kind, name)).collect(),

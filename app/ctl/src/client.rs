@@ -3,14 +3,10 @@
 use std::time::Duration;
 
 use ipam::Ipam;
-use resource::kinds::{
-    BgpConfigurationSpec, BgpFilterSpec, BgpPeerSpec, ClusterInformationSpec, EndpointSliceSpec,
-    IpPoolSpec, NodeSpec, PeerPolicySpec, ServiceSpec, WorkloadEndpointSpec,
-};
-use resource::validate::{ValidationError, take_unknown_modes, validate};
+use resource::validate::{ValidationError, take_unfit, validate};
 use resource::{
-    AnyObject, ClientError, ClientResult, Key, Kind, Metadata, Object, Spec, Stamp, Store,
-    StoreError,
+    AnyObject, ClientError, ClientResult, Key, Kind, KindVisitor, Metadata, Object, Spec, Stamp,
+    Store, StoreError,
 };
 use serde_json::{Map, Value};
 use store::block_on;
@@ -88,8 +84,12 @@ impl<'a, S: Store + Sync> Client<'a, S> {
     /// The store's.
     pub fn initialise(&self, world: &World<'_>) -> Result<(), Failure> {
         let guid = hex(&world.random_bytes()?);
-        let stamp = stamp(world).map_err(Failure::message)?;
-        block_on(self.resources.ensure_initialised(&stamp, &guid)).map_err(Failure::message)
+        let mut stamps = Vec::new();
+        for _ in 0..4 {
+            stamps.push(stamp(world).map_err(Failure::message)?);
+        }
+        let stamps = stamps.try_into().expect("there are four");
+        block_on(self.resources.ensure_initialised(&stamps, &guid)).map_err(Failure::message)
     }
 
     /// Creates a resource; one that is there already is no error with `skip_exists`.
@@ -218,21 +218,19 @@ fn stamp(world: &World<'_>) -> Result<Stamp, String> {
     })
 }
 
-macro_rules! by_kind {
-    ($kind:expr, $function:ident($($argument:expr),*)) => {
-        match $kind {
-            Kind::BgpConfiguration => $function::<BgpConfigurationSpec>($($argument),*),
-            Kind::BgpPeer => $function::<BgpPeerSpec>($($argument),*),
-            Kind::BgpFilter => $function::<BgpFilterSpec>($($argument),*),
-            Kind::Node => $function::<NodeSpec>($($argument),*),
-            Kind::IpPool => $function::<IpPoolSpec>($($argument),*),
-            Kind::WorkloadEndpoint => $function::<WorkloadEndpointSpec>($($argument),*),
-            Kind::ClusterInformation => $function::<ClusterInformationSpec>($($argument),*),
-            Kind::PeerPolicy => $function::<PeerPolicySpec>($($argument),*),
-            Kind::Service => $function::<ServiceSpec>($($argument),*),
-            Kind::EndpointSlice => $function::<EndpointSliceSpec>($($argument),*),
-        }
-    };
+struct Typed {
+    value: Value,
+}
+
+impl KindVisitor for Typed {
+    type Output = Result<AnyObject, DecodeError>;
+
+    fn visit<S: Spec>(self) -> Self::Output
+    where
+        AnyObject: From<Object<S>>,
+    {
+        typed::<S>(S::KIND, self.value)
+    }
 }
 
 /// Reads a document into the type of its kind, strictly.
@@ -241,8 +239,11 @@ macro_rules! by_kind {
 /// Go's text for what is no document of the kind; in [`Decoded`] the text for values that are refused.
 pub fn object(document: &Document) -> Result<Decoded, String> {
     let mut value = document.value.clone();
-    let mut fields = take_unknown_modes(document.kind, &mut value);
-    let object = by_kind!(document.kind, typed(document.kind, value)).map_err(|e| decoding(&e))?;
+    let mut fields = take_unfit(document.kind, &mut value);
+    let object = document
+        .kind
+        .visit(Typed { value })
+        .map_err(|e| decoding(&e))?;
     if fields.is_empty() {
         return Ok(Ok(object));
     }

@@ -57,6 +57,7 @@ pub fn run(argv: Vec<OsString>, persona: Persona) -> i32 {
     }));
     let random = |buffer: &mut [u8]| File::open("/dev/urandom")?.read_exact(buffer);
     let mut world = World {
+        persona,
         stdin: &mut io::stdin(),
         stdout: &mut io::stdout(),
         stderr: &mut io::stderr(),
@@ -65,7 +66,7 @@ pub fn run(argv: Vec<OsString>, persona: Persona) -> i32 {
         pause: &std::thread::sleep,
         root: PathBuf::from("/"),
     };
-    run_with(&argv, persona, &mut world, open)
+    run_with(&argv, &mut world, open)
 }
 
 fn open(file: Option<&Path>) -> Result<store::AnyStore, OpenError> {
@@ -82,7 +83,6 @@ fn open(file: Option<&Path>) -> Result<store::AnyStore, OpenError> {
 /// argument is the file that `--config` names).
 pub fn run_with<S: Store + Sync>(
     argv: &[String],
-    persona: Persona,
     world: &mut World<'_>,
     open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
 ) -> i32 {
@@ -95,7 +95,7 @@ pub fn run_with<S: Store + Sync>(
     if let Failure::Message { text, hint } = failure {
         let text = massaged(&text);
         let _ = writeln!(world.stderr, "{text}");
-        if persona == Persona::Selvedge
+        if world.persona == Persona::Selvedge
             && let Some(hint) = hint.or_else(|| hint::hint(&text))
         {
             let _ = writeln!(world.stderr, "hint: {hint}");

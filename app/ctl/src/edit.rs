@@ -26,7 +26,7 @@ pub fn patch<S: Store + Sync>(
     client: &Client<'_, S>,
     world: &mut World<'_>,
 ) -> Result<(), Failure> {
-    let kind = named_kind(&args.positionals[0])?;
+    let kind = named_kind(&args.positionals[0], world.persona)?;
     let target = Target::new(kind, &args.positionals[1]);
     patched(args, client, &target, world)
         .map_err(|error| Failure::message(format!("hit error: {error}")))?;
@@ -86,7 +86,7 @@ pub fn label<S: Store + Sync>(
             _ => return Err(Failure::message(format!("invalid label {label}"))),
         }
     };
-    let target = Target::new(named_kind(word)?, name);
+    let target = Target::new(named_kind(word, world.persona)?, name);
     let namespace = target.namespace(args).map_err(Failure::message)?;
     let done = labelled(client, &target, namespace.as_deref(), world, |document| {
         change(document, key, value, args.has("overwrite"))

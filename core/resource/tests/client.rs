@@ -179,8 +179,12 @@ fn apply_creates_once_and_then_updates() {
 fn cluster_information_is_made_once() {
     let store = MemoryStore::new();
     let client = Client::new(&store);
-    now(client.ensure_initialised(&stamp(), "b2b78322bb654598aee12e9225699cc4")).unwrap();
-    now(client.ensure_initialised(&stamp(), "other")).unwrap();
+    now(client.ensure_initialised(
+        &std::array::from_fn(|_| stamp()),
+        "b2b78322bb654598aee12e9225699cc4",
+    ))
+    .unwrap();
+    now(client.ensure_initialised(&std::array::from_fn(|_| stamp()), "other")).unwrap();
     let key = Key::cluster(Kind::ClusterInformation, "default");
     assert_eq!(
         stored(&store, &key).unwrap(),

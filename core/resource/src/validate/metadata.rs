@@ -1,5 +1,7 @@
 //! Names, labels and annotations.
 
+use std::collections::BTreeMap;
+
 use super::FieldError;
 use super::checks::is_name;
 use crate::{Kind, Metadata};
@@ -40,17 +42,7 @@ pub(super) fn validate(kind: Kind, metadata: &Metadata) -> Vec<FieldError> {
         )),
         None => (),
     }
-    for (key, value) in &metadata.labels {
-        if let Some(reason) = qualified_name(key) {
-            fields.push(FieldError::new("Metadata.Labels (label)", key, reason));
-        }
-        if value.len() > 63 {
-            let reason = "must be no more than 63 characters";
-            fields.push(FieldError::new("Metadata.Labels (value)", value, reason));
-        } else if !value.is_empty() && !is_word(value) {
-            fields.push(FieldError::new("Metadata.Labels (value)", value, VALUE));
-        }
-    }
+    fields.extend(labels(&metadata.labels));
     let mut size = 0;
     for (key, value) in &metadata.annotations {
         size += key.len() + value.len();
@@ -63,6 +55,23 @@ pub(super) fn validate(kind: Kind, metadata: &Metadata) -> Vec<FieldError> {
             "Metadata.Annotations",
             format!("annotations size {size} is larger than limit {ANNOTATIONS_MAX}"),
         ));
+    }
+    fields
+}
+
+/// What is wrong with labels.
+pub(crate) fn labels(labels: &BTreeMap<String, String>) -> Vec<FieldError> {
+    let mut fields = Vec::new();
+    for (key, value) in labels {
+        if let Some(reason) = qualified_name(key) {
+            fields.push(FieldError::new("Metadata.Labels (label)", key, reason));
+        }
+        if value.len() > 63 {
+            let reason = "must be no more than 63 characters";
+            fields.push(FieldError::new("Metadata.Labels (value)", value, reason));
+        } else if !value.is_empty() && !is_word(value) {
+            fields.push(FieldError::new("Metadata.Labels (value)", value, VALUE));
+        }
     }
     fields
 }
