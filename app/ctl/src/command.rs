@@ -128,7 +128,6 @@ const LOG_LEVELS: &[&str] = &[
 
 fn top<S: Store + Sync>(
     argv: &[String],
-    persona: Persona,
     world: &mut World<'_>,
     open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
 ) -> Result<(), Failure> {
@@ -160,7 +159,7 @@ fn top<S: Store + Sync>(
         .split_first()
         .expect("the usage asks for a command");
     if word == "datastore" {
-        return on_datastore(rest, allow, persona, world, open);
+        return on_datastore(rest, allow, world, open);
     }
     command(word, rest, allow, world, open)
 }
@@ -276,7 +275,6 @@ fn on_ipam<S: Store + Sync>(
 fn on_datastore<S: Store + Sync>(
     rest: &[String],
     allow: bool,
-    persona: Persona,
     world: &mut World<'_>,
     open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
 ) -> Result<(), Failure> {
@@ -301,14 +299,14 @@ fn on_datastore<S: Store + Sync>(
         "lock" => &usage::DATASTORE_LOCK,
         "unlock" => &usage::DATASTORE_UNLOCK,
         "export" => &usage::DATASTORE_EXPORT,
-        "import" if persona == Persona::Selvedge => &usage::DATASTORE_IMPORT,
+        "import" if world.persona == Persona::Selvedge => &usage::DATASTORE_IMPORT,
         "import" => &usage::DATASTORE_IMPORT_CALICO,
         _ => return world.print(format_args!("{}\n\n", usage::DATASTORE_MIGRATE.help())),
     };
     let Some(args) = read(usage, rest, world)? else {
         return Ok(());
     };
-    match (below.as_str(), persona) {
+    match (below.as_str(), world.persona) {
         // Calico moves a cluster to Kubernetes' API only.
         ("import", Persona::Calicoctl) => {
             let file = args.get("config").map(Path::new);

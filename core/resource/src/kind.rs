@@ -92,8 +92,8 @@ for_each_kind!(kinds);
 
 mod api {
     pub const CALICO: &str = "projectcalico.org/v3";
-    pub const CORE: &str = "v1";
     pub const OURS: &str = "selvedge.dev/v1alpha1";
+    pub const CORE: &str = "v1";
     pub const DISCOVERY: &str = "discovery.k8s.io/v1";
 }
 
@@ -105,7 +105,12 @@ impl Kind {
 
     /// Whether its documents are Kubernetes' own: fields that are not known here are passed over, not refused.
     pub fn is_kubernetes(self) -> bool {
-        ![api::CALICO, api::OURS].contains(&self.api_version())
+        self.api_version() != api::CALICO && !self.is_ours()
+    }
+
+    /// Whether it is of our own API group.
+    pub fn is_ours(self) -> bool {
+        self.api_version() == api::OURS
     }
 
     /// The kind with this plural, if there is one.

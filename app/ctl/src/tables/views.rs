@@ -59,6 +59,21 @@ const AGE: Column = column("AGE", |o, c| {
     age(&text(o, "/metadata/creationTimestamp"), c.now)
 });
 
+const PEER_POLICY: View = View {
+    words: &[],
+    rank: None,
+    in_calicoctl: true,
+    columns: &[
+        NAME,
+        column("BGPPEERS", |o, _| or(texts(o, "/spec/bgpPeers", ""), "-")),
+        column("PREFIXES", |o, _| {
+            or(text(o, "/spec/maxPrefixes/limit"), "-")
+        }),
+    ],
+    ps: &["NAME", "BGPPEERS", "PREFIXES"],
+    wide: &["NAME", "BGPPEERS", "PREFIXES"],
+};
+
 const BGP_CONFIGURATION: View = View {
     words: &["bgpconfig", "bgpconfigs"],
     rank: None,
