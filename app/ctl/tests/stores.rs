@@ -1,6 +1,7 @@
 //! The commands on real datastores: what Calico wrote to etcd is read, what is written has the same bytes, and a whole store
 //! is moved from SQLite to etcd and back.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
@@ -28,7 +29,7 @@ fn assign(store: &AnyStore, node: &str, handle: &str) -> String {
         },
         intended: Use::Workload,
         max_blocks: None,
-        reserved: &[],
+        windows: false,
     };
     let given =
         block_on(Ipam::new(store).auto_assign(&request, 1_795_386_348_000_222_492)).unwrap();
@@ -44,6 +45,7 @@ fn run(store: &AnyStore, persona: Persona, line: &str, stdin: &str) -> (String, 
         Ok(())
     };
     let mut world = World {
+        persona,
         stdin: &mut stdin.as_bytes(),
         stdout: &mut stdout,
         stderr: &mut stderr,
@@ -51,10 +53,10 @@ fn run(store: &AnyStore, persona: Persona, line: &str, stdin: &str) -> (String, 
         random: &random,
         pause: &|_| (),
         root: PathBuf::from("/nowhere"),
+        environment: &|_| None,
+        etcd: &Cell::new(false),
     };
-    let code = run_with(&words, persona, &mut world, |_| {
-        Ok::<_, OpenError>(store.clone())
-    });
+    let code = run_with(&words, &mut world, |_| Ok::<_, OpenError>(store.clone()));
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (text(stdout), text(stderr), code)
 }

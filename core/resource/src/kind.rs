@@ -98,11 +98,6 @@ mod api {
 }
 
 impl Kind {
-    /// Whether it is a kind of our own group.
-    pub fn is_ours(self) -> bool {
-        self.api_version() == api::OURS
-    }
-
     /// Whether its documents are Kubernetes' own: fields that are not known here are passed over, not refused.
     pub fn is_kubernetes(self) -> bool {
         self.api_version() != api::CALICO && !self.is_ours()

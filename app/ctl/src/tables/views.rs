@@ -474,21 +474,6 @@ const BLOCK_AFFINITY: View = View {
     wide: &["NAME", "NODE", "CIDR", "STATE"],
 };
 
-const PEER_POLICY: View = View {
-    words: &[],
-    rank: None,
-    in_calicoctl: true,
-    columns: &[
-        NAME,
-        column("BGPPEERS", |o, _| or(texts(o, "/spec/bgpPeers", ""), "-")),
-        column("PREFIXES", |o, _| {
-            or(text(o, "/spec/maxPrefixes/limit"), "-")
-        }),
-    ],
-    ps: &["NAME", "BGPPEERS", "PREFIXES"],
-    wide: &["NAME", "BGPPEERS", "PREFIXES"],
-};
-
 const SERVICE: View = View {
     words: &["svc"],
     rank: None,
