@@ -36,11 +36,7 @@ pub fn seed(site: &Site, program: &Path) -> Result<()> {
     let node = documents("Node", 1, |_| {
         "metadata: {name: node-1}\nspec: {bgp: {ipv4Address: 192.0.2.1/24}}".to_string()
     });
-    // One pool that addresses come from.
-    let wide = documents("IPPool", 1, |_| {
-        "metadata: {name: wide}\nspec: {cidr: 172.16.0.0/14}".to_string()
-    });
-    for text in [pools, node, wide] {
+    for text in [pools, node] {
         let (output, _) = run(site, program, &["apply", "-f", "-"], &text)?;
         if !output.contains("Successfully applied") {
             bail!("the seed of {}: {output}", site.name());

@@ -49,6 +49,15 @@ impl Site {
     }
 }
 
+/// One of each kind that can be had here.
+fn sites() -> Result<Vec<Site>> {
+    let mut sites = vec![Site::Sqlite(tempfile::tempdir()?)];
+    if testing::missing().is_none() {
+        sites.push(Site::Etcd(Box::new(Etcd::start_on_disk())));
+    }
+    Ok(sites)
+}
+
 fn main() -> Result<()> {
     let mut words = std::env::args_os().skip(1);
     let (Some(program), None) = (words.next().map(PathBuf::from), words.next()) else {
@@ -62,19 +71,20 @@ fn main() -> Result<()> {
         Err(_) => 5,
     };
     let mut report = Report::new();
-    let mut sites = vec![Site::Sqlite(tempfile::tempdir()?)];
-    match testing::missing() {
-        Some(reason) => println!("skipped: etcd: {reason}"),
-        None => sites.push(Site::Etcd(Box::new(Etcd::start_on_disk()))),
+    if let Some(reason) = testing::missing() {
+        println!("skipped: etcd: {reason}");
     }
-    for site in &sites {
-        command::seed(site, &program)?;
+    // A thousand pools for the command; one for addresses, which are looked for in all there are.
+    let (full, plain) = (sites()?, sites()?);
+    for (full, plain) in full.iter().zip(&plain) {
+        command::seed(full, &program)?;
+        works::seed(plain)?;
     }
     for _ in 0..runs {
-        for site in &sites {
-            command::measure(site, &program, &mut report)?;
-            works::assigns(site, &mut report)?;
-            works::fan_out(site, &mut report)?;
+        for (full, plain) in full.iter().zip(&plain) {
+            command::measure(full, &program, &mut report)?;
+            works::assigns(plain, &mut report)?;
+            works::fan_out(plain, &mut report)?;
         }
     }
     report.print();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use ipam::{Family, Ipam, Owner, PoolChoice, Request, Use};
-use resource::kinds::{Node, NodeSpec};
+use resource::kinds::{IpPool, IpPoolSpec, Node, NodeSpec};
 use resource::{Key, KeyPrefix, Kind, Metadata, Store, StoreError};
 use store::{AnyStore, block_on};
 
@@ -26,6 +26,18 @@ fn now() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The pool that addresses come from.
+pub fn seed(site: &Site) -> Result<()> {
+    let spec = IpPoolSpec {
+        cidr: "172.16.0.0/14".to_string(),
+        block_size: Some(26),
+        ..IpPoolSpec::default()
+    };
+    let pool = IpPool::new(Metadata::named("pool"), spec);
+    block_on(site.open()?.create(&pool.key(), &pool.to_stored()))?;
+    Ok(())
 }
 
 /// Addresses a second with 1, 8 and 64 writers, each a node of its own with a connection of its own.
