@@ -106,7 +106,7 @@ fn assign(store: &AnyStore, host: &str, number: usize) -> Result<()> {
         },
         intended: Use::Workload,
         max_blocks: Some(u32::MAX),
-        reserved: &[],
+        windows: false,
     };
     let assigned = block_on(Ipam::new(store).auto_assign(&request, now()))?;
     assigned.addresses.first().context("no address was given")?;
