@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Growth that counts as flat: this share of what there was, and this much.
+/// Growth that counts as flat: this share of what there was, and a peer's full queue, since the allocator keeps what it has given once:
+/// the more peers stop reading at one time, and that is by chance, the more.
 const GROWTH_PERCENT: u64 = 5;
-const GROWTH_KIB: u64 = 1024;
+const GROWTH_KIB: u64 = 4096;
 /// Descriptors, sessions not counted, that may be open beyond what was open after the warm-up: connections on their way.
 const SPARE: u64 = 8;
 
@@ -215,8 +216,8 @@ mod tests {
     #[test]
     fn growth_after_the_warm_up_is_seen() {
         let flat = |resident: &[u64]| report(resident, |_| ()).flat();
-        assert_eq!(flat(&[9000, 20000, 20100, 20500, 20900, 21900]), Ok(()));
-        let grown = flat(&[9000, 20000, 20100, 20500, 20900, 22025]);
+        assert_eq!(flat(&[9000, 20000, 20100, 20500, 20900, 25090]), Ok(()));
+        let grown = flat(&[9000, 20000, 20100, 20500, 20900, 25100]);
         assert!(grown.is_err_and(|text| text.starts_with("memory: 20000 KiB")));
         assert!(flat(&[9000, 20000]).is_err(), "nothing to compare with");
         assert!(flat(&[]).is_err());
