@@ -420,6 +420,11 @@ fn bgp_filters() {
     check(&["24-bgpfilters.txt"]);
 }
 
+#[test]
+fn policies_and_what_belongs_to_them() {
+    check(&["25-policies.txt"]);
+}
+
 /// What the page on BGPFilters shows is accepted as it says.
 #[test]
 fn the_page_on_bgp_filters() {
