@@ -104,7 +104,14 @@ pub fn check(args: &Args, world: &mut World<'_>) -> Result<(), Failure> {
     for document in &documents {
         let object = client::object(document)
             .map_err(|error| Failure::message(format!("failed to execute command: {error}")))?;
-        match object.and_then(|object| validate(&object).map_err(|error| error.to_string())) {
+        let outcome = object.and_then(|mut object| {
+            // Where it would be written to is not looked at.
+            if document.kind.namespaced() && object.metadata().namespace.is_none() {
+                object.metadata_mut().namespace = Some("default".to_string());
+            }
+            validate(&object).map_err(|error| error.to_string())
+        });
+        match outcome {
             Ok(()) => handled += 1,
             Err(error) => errors.push(error),
         }

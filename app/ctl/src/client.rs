@@ -102,7 +102,7 @@ impl<'a, S: Store + Sync> Client<'a, S> {
         skip_exists: bool,
         world: &World<'_>,
     ) -> Result<(), String> {
-        match block_on(self.resources.create(object, &stamp(world)?)) {
+        match block_on(self.resources.create(stripped(object), &stamp(world)?)) {
             Err(ClientError::Store(StoreError::Exists(_))) if skip_exists => Ok(()),
             other => done(other),
         }
@@ -113,7 +113,9 @@ impl<'a, S: Store + Sync> Client<'a, S> {
     /// # Errors
     /// calicoctl's text.
     pub fn apply(&self, object: AnyObject, world: &World<'_>) -> Result<(), String> {
-        done(block_on(self.resources.apply(object, &stamp(world)?)))
+        done(block_on(
+            self.resources.apply(stripped(object), &stamp(world)?),
+        ))
     }
 
     /// Replaces a resource that is there.
@@ -177,6 +179,22 @@ impl<'a, S: Store + Sync> Client<'a, S> {
     }
 }
 
+/// Of what a file says of an object itself, calicoctl keeps its name, its namespace, labels and annotations, and the version that it
+/// must still have.
+fn stripped(mut object: AnyObject) -> AnyObject {
+    let metadata = object.metadata_mut();
+    let given = std::mem::take(metadata);
+    *metadata = Metadata {
+        name: given.name,
+        namespace: given.namespace,
+        resource_version: given.resource_version,
+        labels: given.labels,
+        annotations: given.annotations,
+        ..Metadata::default()
+    };
+    object
+}
+
 fn said(error: ClientError) -> String {
     error.to_string()
 }
@@ -185,7 +203,8 @@ fn done(outcome: ClientResult<AnyObject>) -> Result<(), String> {
     outcome.map(|_| ()).map_err(said)
 }
 
-fn key(kind: Kind, namespace: Option<&str>, name: &str) -> Key {
+/// Where a resource lives.
+pub fn key(kind: Kind, namespace: Option<&str>, name: &str) -> Key {
     Key::Resource {
         kind,
         namespace: namespace.map(String::from),

@@ -6,7 +6,7 @@ use resource::Store;
 use serde_json::{Map, Value};
 
 use crate::args::Args;
-use crate::client::{self, Client};
+use crate::client::{self, Client, key};
 use crate::documents::Document;
 use crate::patch::merge;
 use crate::target::{Target, named_kind};
@@ -58,12 +58,13 @@ fn patched<S: Store + Sync>(
         }
         (world.pause)(BETWEEN_TRIES);
     }
-    Err(updating(conflict(target)))
+    Err(updating(conflict(target, namespace.as_deref())))
 }
 
 /// What is said when others wrote the resource again and again.
-fn conflict(target: &Target) -> String {
-    format!("update conflict: {}({})", target.kind, target.name)
+fn conflict(target: &Target, namespace: Option<&str>) -> String {
+    let key = key(target.kind, namespace, &target.name);
+    format!("update conflict: {key}")
 }
 
 /// Sets, changes or removes one label.
@@ -140,7 +141,7 @@ fn labelled<S: Store + Sync>(
         }
         (world.pause)(BETWEEN_TRIES);
     }
-    Err(Unchanged::Failed(conflict(target)))
+    Err(Unchanged::Failed(conflict(target, namespace)))
 }
 
 enum Refusal {

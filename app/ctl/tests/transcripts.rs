@@ -451,6 +451,11 @@ fn addresses() {
     check_on(&session, &["26-ipam-two.txt"]);
 }
 
+#[test]
+fn policies_and_what_belongs_to_them() {
+    check(&["25-policies.txt"]);
+}
+
 /// What the page on BGPFilters shows is accepted as it says.
 #[test]
 fn the_page_on_bgp_filters() {

@@ -1,7 +1,5 @@
 //! An object: metadata, spec and status under one kind.
 
-use std::any::TypeId;
-
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -79,14 +77,13 @@ impl<S: Spec> Object<S> {
     }
 
     fn wire(&self) -> Wire<'_, S> {
-        let has_status = TypeId::of::<S::Status>() != TypeId::of::<NoStatus>();
         Wire {
             kind: S::KIND.as_str(),
             api_version: S::KIND.api_version(),
             metadata: &self.metadata,
             spec: (!S::INLINE).then_some(&self.spec),
             inline: S::INLINE.then_some(&self.spec),
-            status: has_status.then_some(&self.status),
+            status: S::shows(&self.status).then_some(&self.status),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What a kind is: its spec, and its own rules beside it.
 
+use std::any::TypeId;
+
 use ipnet::IpNet;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -7,7 +9,7 @@ use serde_json::Value;
 
 use crate::kinds::IpPool;
 use crate::validate::FieldError;
-use crate::{Key, Kind, Object};
+use crate::{Key, Kind, NoStatus, Object};
 
 /// A spec belongs to exactly one kind. What is particular to the kind stands here, with what holds for most as the default.
 pub trait Spec: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Debug {
@@ -15,7 +17,7 @@ pub trait Spec: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Deb
     const KIND: Kind;
     /// Whether its fields stand beside `metadata` instead of under `spec` (Kubernetes' EndpointSlice).
     const INLINE: bool = false;
-    /// The kind's status; [`NoStatus`](crate::NoStatus) where it has none.
+    /// The kind's status; [`NoStatus`] where it has none.
     type Status: 'static
         + Serialize
         + DeserializeOwned
@@ -23,6 +25,11 @@ pub trait Spec: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Deb
         + Default
         + PartialEq
         + std::fmt::Debug;
+
+    /// Whether a status is written.
+    fn shows(_status: &Self::Status) -> bool {
+        TypeId::of::<Self::Status>() != TypeId::of::<NoStatus>()
+    }
 
     /// Writes the defaults that Calico stores, on create and on update.
     fn set_defaults(_object: &mut Object<Self>) {}

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::spec::Others;
 use crate::validate::FieldError;
 use crate::validate::checks::{
-    self, COMMUNITY_PATTERN, Checks, ROUTE_PRIORITY_MAX, is_cidr, is_community, is_name, is_net,
+    self, COMMUNITY_PATTERN, Checks, ROUTE_PRIORITY_MAX, is_community, is_name, is_net,
 };
 use crate::{Kind, NoStatus, Object, Spec};
 
@@ -200,10 +200,7 @@ fn rules(spec: &BgpConfigurationSpec) -> Vec<FieldError> {
         "LogSeverityScreen",
         &spec.log_severity_screen,
         "logLevel",
-        |v| {
-            ["trace", "debug", "info", "warning", "error", "fatal"]
-                .contains(&v.to_ascii_lowercase().as_str())
-        },
+        checks::is_log_level,
     );
     let blocks: [(&str, &[CidrBlock]); 3] = [
         ("serviceLoadBalancerIPs", &spec.service_load_balancer_ips),
@@ -228,8 +225,8 @@ fn rules(spec: &BgpConfigurationSpec) -> Vec<FieldError> {
     if spec.listen_port == Some(0) {
         checks.fields.push(FieldError::tag("ListenPort", "0", "gt"));
     }
-    for interface in &spec.ignored_interfaces {
-        checks.tag("IgnoredInterfaces", interface, "ignoredInterface", |v| {
+    for (i, interface) in spec.ignored_interfaces.iter().enumerate() {
+        checks.item("IgnoredInterfaces", i, interface, "ignoredInterface", |v| {
             v != "*" && checks::is_interface(&v.replace('*', "x"))
         });
     }
@@ -240,23 +237,16 @@ fn rules(spec: &BgpConfigurationSpec) -> Vec<FieldError> {
     checks.tag("LocalWorkloadPeeringIPV4", v4, "ipv4", checks::is_ipv4);
     checks.tag("LocalWorkloadPeeringIPV6", v6, "ipv6", checks::is_ipv6);
     communities(spec, &mut checks);
+    mesh(spec, &mut checks);
     schema(spec, &blocks, &mut checks);
     checks.fields
 }
 
 /// The rules of the CRD's schema.
 fn schema(spec: &BgpConfigurationSpec, blocks: &[(&str, &[CidrBlock])], checks: &mut Checks) {
-    let not_cidr = |path: String, cidr: &str| {
-        let reason = format!("{path} in body must be of type cidr: {cidr:?}");
-        FieldError::without_value(path, reason)
-    };
     for (name, blocks) in blocks {
         for (i, block) in blocks.iter().enumerate() {
-            if !block.cidr.is_empty() && !is_cidr(&block.cidr) {
-                checks
-                    .fields
-                    .push(not_cidr(format!("spec.{name}[{i}].cidr"), &block.cidr));
-            }
+            checks.schema_cidr(&format!("spec.{name}[{i}].cidr"), &block.cidr);
         }
     }
     let aggregation = spec.service_load_balancer_aggregation.as_deref();
@@ -275,10 +265,8 @@ fn schema(spec: &BgpConfigurationSpec, blocks: &[(&str, &[CidrBlock])], checks: 
         }
     }
     for (i, advertisement) in spec.prefix_advertisements.iter().enumerate() {
-        if !advertisement.cidr.is_empty() && !is_cidr(&advertisement.cidr) {
-            let path = format!("spec.prefixAdvertisements[{i}].cidr");
-            checks.fields.push(not_cidr(path, &advertisement.cidr));
-        }
+        let path = format!("spec.prefixAdvertisements[{i}].cidr");
+        checks.schema_cidr(&path, &advertisement.cidr);
     }
     if spec.listen_port == Some(0) {
         checks.fields.push(FieldError::without_value(
@@ -317,6 +305,17 @@ fn schema(spec: &BgpConfigurationSpec, blocks: &[(&str, &[CidrBlock])], checks: 
         let reason = format!("{path} in body should be {bound}");
         checks.fields.push(FieldError::without_value(path, reason));
     }
+    let off = spec.node_to_node_mesh_enabled == Some(false);
+    for (set, field) in [
+        (spec.node_mesh_password.is_some(), "nodeMeshPassword"),
+        (
+            spec.node_mesh_max_restart_time.is_some(),
+            "nodeMeshMaxRestartTime",
+        ),
+    ] {
+        let reason = format!("{field} cannot be set when nodeToNodeMeshEnabled is false");
+        checks.spec(off && set, &reason);
+    }
 }
 
 fn communities(spec: &BgpConfigurationSpec, checks: &mut Checks) {
@@ -346,6 +345,21 @@ fn communities(spec: &BgpConfigurationSpec, checks: &mut Checks) {
             used,
             "community used is invalid or not defined.",
         );
+    }
+}
+
+/// What is said of the mesh's sessions needs the mesh.
+fn mesh(spec: &BgpConfigurationSpec, checks: &mut Checks) {
+    let off = spec.node_to_node_mesh_enabled == Some(false);
+    for (set, field) in [
+        (spec.node_mesh_password.is_some(), "NodeMeshPassword"),
+        (
+            spec.node_mesh_max_restart_time.is_some(),
+            "NodeMeshMaxRestartTime",
+        ),
+    ] {
+        let reason = format!("spec.{field} cannot be set if spec.NodeToNodeMesh is disabled");
+        checks.rule(off && set, &format!("Spec.{field}"), "{...}", &reason);
     }
 }
 

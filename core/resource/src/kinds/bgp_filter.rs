@@ -227,10 +227,18 @@ fn tags(rule: &BgpFilterRule, ipv4: bool, checks: &mut Checks) {
     checks.tag("MatchOperator", operator, "matchOperator", |v| {
         ["Equal", "NotEqual", "In", "NotIn"].contains(&v)
     });
+    let peer_type = rule.peer_type.as_deref().unwrap_or_default();
+    checks.tag("PeerType", peer_type, "oneof", |v| {
+        ["eBGP", "iBGP"].contains(&v)
+    });
+    priority_tag("Priority", rule.priority, checks);
     checks.required("Action", &rule.action);
     checks.tag("Action", &rule.action, "filterAction", |v| {
         ["Accept", "Reject"].contains(&v)
     });
+    for operation in &rule.operations {
+        operation_tags(operation, checks);
+    }
     checks.rule(
         !rule.cidr.is_empty() && operator.is_empty(),
         "CIDR",
@@ -243,16 +251,75 @@ fn tags(rule: &BgpFilterRule, ipv4: bool, checks: &mut Checks) {
         operator,
         "CIDR cannot be empty when MatchOperator is not",
     );
+    if let Some(length) = rule.prefix_length.filter(|_| rule.cidr.is_empty()) {
+        let text = |number: Option<i32>| number.map_or("<nil>".to_string(), |n| n.to_string());
+        let shown = format!("&{{{} {}}}", text(length.min), text(length.max));
+        let reason = "CIDR cannot be empty when PrefixLength is not";
+        checks.rule(true, "PrefixLength", shown, reason);
+    }
+}
+
+fn priority_tag(field: &str, priority: Option<i64>, checks: &mut Checks) {
+    let tag = match priority {
+        Some(value) if value < 1 => "gte",
+        Some(value) if value > i64::from(ROUTE_PRIORITY_MAX) => "lte",
+        Some(_) | None => return,
+    };
+    let shown = priority.unwrap_or_default().to_string();
+    checks.fields.push(FieldError::tag(field, shown, tag));
+}
+
+fn operation_tags(operation: &BgpFilterOperation, checks: &mut Checks) {
+    let value = operation.set_priority.map(|set| set.value);
+    priority_tag("Value", value, checks);
     checks.rule(
-        rule.cidr.is_empty() && rule.prefix_length.is_some(),
-        "CIDR",
-        "",
-        "CIDR cannot be empty when PrefixLength is not",
+        count_set(operation) != 1,
+        "BGPFilterOperation",
+        "{...}",
+        "exactly one operation must be set",
     );
+}
+
+fn count_set(operation: &BgpFilterOperation) -> usize {
+    [
+        operation.add_community.is_some(),
+        operation.prepend_as_path.is_some(),
+        operation.set_priority.is_some(),
+    ]
+    .iter()
+    .filter(|set| **set)
+    .count()
 }
 
 /// The rules of the CRD's schema.
 fn schema(path: &str, rule: &BgpFilterRule, checks: &mut Checks) {
+    checks.supported(
+        &format!("{path}.action"),
+        Some(&rule.action),
+        &["Accept", "Reject"],
+    );
+    let some = |text: &'_ str| (!text.is_empty()).then(|| text.to_string());
+    checks.supported(
+        &format!("{path}.matchOperator"),
+        some(&rule.match_operator).as_deref(),
+        &["Equal", "NotEqual", "In", "NotIn"],
+    );
+    checks.supported(
+        &format!("{path}.source"),
+        some(&rule.source).as_deref(),
+        &["RemotePeers"],
+    );
+    checks.schema_cidr(&format!("{path}.cidr"), &rule.cidr);
+    checks.schema(
+        rule.cidr.is_empty() != rule.match_operator.is_empty(),
+        path,
+        "cidr and matchOperator must both be set or both be empty",
+    );
+    checks.schema(
+        rule.prefix_length.is_some() && rule.cidr.is_empty(),
+        path,
+        "cidr is required when prefixLength is set",
+    );
     checks.supported(
         &format!("{path}.peerType"),
         rule.peer_type.as_deref(),
@@ -266,12 +333,14 @@ fn schema(path: &str, rule: &BgpFilterRule, checks: &mut Checks) {
         }
     }
     priority(&format!("{path}.priority"), rule.priority, checks);
-    let path = format!("{path}.operations");
+    let (rule_path, path) = (path, format!("{path}.operations"));
     if !rule.operations.is_empty() {
         count(&path, rule.operations.len(), OPERATIONS_MAX, checks);
         if rule.action == "Reject" {
             let reason = "operations may only be used with action Accept";
-            checks.fields.push(FieldError::without_value(&path, reason));
+            checks
+                .fields
+                .push(FieldError::without_value(rule_path, reason));
         }
     }
     for (i, operation) in rule.operations.iter().enumerate() {
@@ -280,15 +349,9 @@ fn schema(path: &str, rule: &BgpFilterRule, checks: &mut Checks) {
 }
 
 fn operation(path: &str, operation: &BgpFilterOperation, checks: &mut Checks) {
-    let set = [
-        operation.add_community.is_some(),
-        operation.prepend_as_path.is_some(),
-        operation.set_priority.is_some(),
-    ];
-    if set.iter().filter(|set| **set).count() != 1 {
-        let reason = "exactly one of addCommunity, prependASPath, or setPriority must be set";
-        checks.fields.push(FieldError::without_value(path, reason));
-    }
+    let path_of_more = count_set(operation) > 1;
+    let reason = format!("{path} must have at most 1 items");
+    checks.schema(path_of_more, path, &reason);
     if let Some(add) = &operation.add_community {
         community(&format!("{path}.addCommunity.value"), &add.value, checks);
     }
@@ -373,11 +436,14 @@ mod tests {
                 "{field} = '{value}' (Reason: failed to validate Field: {field} because of Tag: {tag} )"
             )
         };
+        const BOTH: &str =
+            "spec.importV4[0] (cidr and matchOperator must both be set or both be empty)";
         check(
             json!({"exportV4": [{"action": "Accept", "cidr": "fd00::/8", "matchOperator": "Within"}]}),
             &[
                 &tag("CIDR", "fd00::/8", "netv4"),
                 &tag("MatchOperator", "Within", "matchOperator"),
+                "spec.exportV4[0].matchOperator (supported values: \"Equal\", \"NotEqual\", \"In\", \"NotIn\")",
             ],
         );
         check(
@@ -386,28 +452,44 @@ mod tests {
                 &tag("Source", "Me", "oneof"),
                 &tag("Interface", "a b", "bgpFilterInterface"),
                 &tag("Action", "", "required"),
+                "spec.importV6[0].action (supported values: \"Accept\", \"Reject\")",
+                "spec.importV6[0].source (supported values: \"RemotePeers\")",
             ],
         );
         check(
-            json!({"importV4": [{"action": "Accept", "cidr": "10.0.0.0/8"}, {"action": "Accept", "matchOperator": "In"},
-                {"action": "Accept", "prefixLength": {"max": 33}}]}),
+            json!({"importV4": [{"action": "Accept", "cidr": "10.0.0.0/8"}]}),
             &[
                 "CIDR = '10.0.0.0/8' (MatchOperator cannot be empty when CIDR is not)",
+                BOTH,
+            ],
+        );
+        check(
+            json!({"importV4": [{"action": "Accept", "matchOperator": "In"}]}),
+            &[
                 "MatchOperator = 'In' (CIDR cannot be empty when MatchOperator is not)",
+                BOTH,
+            ],
+        );
+        check(
+            json!({"importV4": [{"action": "Accept", "prefixLength": {"max": 33}}]}),
+            &[
                 &tag("Max", "33", "bgpFilterPrefixLengthV4"),
-                "CIDR = '' (CIDR cannot be empty when PrefixLength is not)",
+                "PrefixLength = '&{<nil> 33}' (CIDR cannot be empty when PrefixLength is not)",
+                "spec.importV4[0] (cidr is required when prefixLength is set)",
             ],
         );
         check(
             json!({"importV4": [{"action": "Reject", "peerType": "both", "priority": 0,
                 "communities": {"values": ["1:2", "70000:1"]}, "operations": [{}]}]}),
             &[
+                &tag("PeerType", "both", "oneof"),
+                &tag("Priority", "0", "gte"),
+                "BGPFilterOperation = '{...}' (exactly one operation must be set)",
                 "spec.importV4[0].peerType (supported values: \"eBGP\", \"iBGP\")",
                 "spec.importV4[0].communities.values (spec.importV4[0].communities.values in body should have at most 1 items)",
                 "spec.importV4[0].communities.values[1] (spec.importV4[0].communities.values[1] in body should match '^(\\d+):(\\d+)$|^(\\d+):(\\d+):(\\d+)$')",
                 "spec.importV4[0].priority (spec.importV4[0].priority in body should be greater than or equal to 1)",
-                "spec.importV4[0].operations (operations may only be used with action Accept)",
-                "spec.importV4[0].operations[0] (exactly one of addCommunity, prependASPath, or setPriority must be set)",
+                "spec.importV4[0] (operations may only be used with action Accept)",
             ],
         );
     }

@@ -199,8 +199,8 @@ fn rules(spec: &BgpPeerSpec) -> Vec<FieldError> {
         ["UseNodeIP", "None"].contains(&v)
     });
     checks.tag("ReachableBy", &spec.reachable_by, "reachableBy", is_ip);
-    for filter in &spec.filters {
-        checks.tag("Filters", filter, "name", is_name);
+    for (i, filter) in spec.filters.iter().enumerate() {
+        checks.item("Filters", i, filter, "name", is_name);
     }
     checks.selector(
         "LocalWorkloadSelector",
@@ -246,7 +246,8 @@ fn between_fields(spec: &BgpPeerSpec, checks: &mut Checks) {
             spec.peer_ip.is_empty(),
             "ReachableBy",
             &spec.reachable_by,
-            "ReachableBy field must be empty when PeerIP is empty",
+            // Calico's spelling.
+            "ReachablyBy field must be empty when PeerIP is empty",
         );
         let peer = peer_address(&spec.peer_ip);
         let gateway: Option<std::net::IpAddr> = spec.reachable_by.parse().ok();
@@ -255,7 +256,7 @@ fn between_fields(spec: &BgpPeerSpec, checks: &mut Checks) {
                 .is_some_and(|(p, g)| p.is_ipv4() != g.is_ipv4()),
             "ReachableBy",
             &spec.reachable_by,
-            "ReachableBy must be same IP version as PeerIP",
+            "ReachableBy and PeerIP address family mismatched",
         );
     }
     if set(&spec.local_workload_selector) {
@@ -268,14 +269,15 @@ fn between_fields(spec: &BgpPeerSpec, checks: &mut Checks) {
         checks.rule(
             set(&spec.peer_selector),
             "PeerSelector",
-            &spec.peer_selector,
+            // Calico shows this value.
+            &spec.peer_ip,
             "PeerSelector field must be empty when LocalWorkloadSelector is specified",
         );
         checks.rule(
             as_number == 0,
             "ASNumber",
             "0",
-            "ASNumber field must be specified when LocalWorkloadSelector is specified",
+            "ASNumber field must NOT be empty when LocalWorkloadSelector is specified",
         );
     }
 }
@@ -290,6 +292,10 @@ fn schema(spec: &BgpPeerSpec, checks: &mut Checks) {
         spec.next_hop_mode.as_deref(),
         &["Auto", "Self", "Keep"],
     );
+    let source = spec.source_address.as_deref();
+    checks.supported("spec.sourceAddress", source, &["UseNodeIP", "None"]);
+    checks.max_length("spec.node", &spec.node, 253);
+    checks.max_length("spec.peerIP", &spec.peer_ip, 64);
     let reverse = spec.reverse_peering.as_deref();
     checks.supported("spec.reversePeering", reverse, &["Auto", "Manual"]);
     for (wrong, reason) in [
@@ -316,10 +322,6 @@ fn schema(spec: &BgpPeerSpec, checks: &mut Checks) {
         (
             workloads && !as_number,
             "asNumber is required when localWorkloadSelector is set",
-        ),
-        (
-            set(&spec.reachable_by) && spec.peer_ip.is_empty(),
-            "reachableBy must be empty when peerIP is empty",
         ),
     ] {
         checks.spec(wrong, reason);

@@ -4,14 +4,12 @@ use super::FelixConfigurationSpec;
 use super::forms::Port;
 use super::rule::port_numbers;
 use crate::validate::FieldError;
-use crate::validate::checks::{Checks, go_list, is_cidr, is_interface, is_ipv4, is_ipv6, is_label};
+use crate::validate::checks::{
+    Checks, go_list, is_cidr, is_interface, is_ipv4, is_ipv6, is_label, is_log_level,
+};
 
 fn text(value: &Option<String>) -> &str {
     value.as_deref().unwrap_or_default()
-}
-
-fn is_log_level(text: &str) -> bool {
-    ["Trace", "Debug", "Info", "Warning", "Error", "Fatal"].contains(&text)
 }
 
 fn is_accept_return(text: &str) -> bool {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::spec::{Need, Others};
 use crate::validate::FieldError;
 use crate::validate::checks::{Checks, is_net, unsupported};
-use crate::{Kind, NoStatus, Object, Spec};
+use crate::{Kind, Object, Spec};
 
 /// A pool of addresses for workloads and tunnels.
 pub type IpPool = Object<IpPoolSpec>;
@@ -67,9 +67,23 @@ pub struct IpPoolSpec {
     pub assignment_mode: Option<String>,
 }
 
+/// What the cluster says of a pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IpPoolStatus {
+    /// Kubernetes' conditions, as they came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Value>,
+}
+
 impl Spec for IpPoolSpec {
     const KIND: Kind = Kind::IpPool;
-    type Status = NoStatus;
+    type Status = IpPoolStatus;
+
+    /// Only Kubernetes' API says something of pools.
+    fn shows(status: &IpPoolStatus) -> bool {
+        *status != IpPoolStatus::default()
+    }
 
     fn set_defaults(pool: &mut IpPool) {
         set_defaults(&mut pool.spec);

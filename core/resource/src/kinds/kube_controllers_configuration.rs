@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::spec::Others;
-use crate::validate::checks::{Checks, go_list, is_cidr, is_name};
+use crate::validate::checks::{Checks, go_list, is_cidr, is_log_level, is_name};
 use crate::validate::{FieldError, labels};
 use crate::{Kind, Object, Spec, Verb};
 
@@ -284,7 +284,7 @@ fn tags(spec: &KubeControllersConfigurationSpec, checks: &mut Checks) {
         "LogSeverityScreen",
         &spec.log_severity_screen,
         "logLevel",
-        |v| ["Trace", "Debug", "Info", "Warning", "Error", "Fatal"].contains(&v),
+        is_log_level,
     );
     checks.tag("HealthChecks", &spec.health_checks, "oneof", is_switch);
     if let Some(node) = &spec.controllers.node {

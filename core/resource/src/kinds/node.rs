@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::validate::FieldError;
-use crate::validate::checks::{Checks, is_cidr, is_cidr_v4, is_cidr_v6, is_ipv4, is_ipv6, is_mac};
+use crate::validate::checks::{Checks, is_cidr_v4, is_cidr_v6, is_ipv4, is_ipv6, is_mac};
 use crate::{Kind, Object, Spec};
 
 /// A node of the cluster.
@@ -253,9 +253,6 @@ fn rules(spec: &NodeSpec) -> Vec<FieldError> {
         );
         checks.tag("InterfaceIPv4Address", v4, "ipv4", is_ipv4);
         checks.tag("InterfaceIPv6Address", v6, "ipv6", is_ipv6);
-    }
-    for address in &spec.addresses {
-        checks.tag("Address", &address.address, "net", is_cidr);
     }
     if spec.bgp.as_ref() == Some(&NodeBgpSpec::default()) {
         // The value is Go's picture of a struct without content.

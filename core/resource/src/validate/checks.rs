@@ -203,6 +203,11 @@ pub(crate) fn go_list<T: std::fmt::Display>(items: &[T]) -> String {
     format!("[{}]", items.join(" "))
 }
 
+/// A severity, written so.
+pub(crate) fn is_log_level(text: &str) -> bool {
+    ["Trace", "Debug", "Info", "Warning", "Error", "Fatal"].contains(&text)
+}
+
 /// A name of a port as Kubernetes takes it: at most 15 of `[a-z0-9-]`, a letter among them, no two hyphens in a row.
 pub(crate) fn is_port_name(text: &str) -> bool {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';

@@ -38,7 +38,7 @@ pub(super) fn validate(kind: Kind, metadata: &Metadata) -> Vec<FieldError> {
         Some(_) => (),
         None if kind.namespaced() => fields.push(FieldError::without_value(
             "Metadata.Namespace",
-            "namespace must be specified for a namespaced resource",
+            "namespace is not specified on namespaced resource",
         )),
         None => (),
     }
@@ -51,9 +51,11 @@ pub(super) fn validate(kind: Kind, metadata: &Metadata) -> Vec<FieldError> {
         }
     }
     if size > ANNOTATIONS_MAX {
-        fields.push(FieldError::without_value(
-            "Metadata.Annotations",
-            format!("annotations size {size} is larger than limit {ANNOTATIONS_MAX}"),
+        let above = size - ANNOTATIONS_MAX;
+        fields.push(FieldError::new(
+            "Metadata.Annotations (key)",
+            "map[...]",
+            format!("total size of annotations is too large by {above} bytes"),
         ));
     }
     fields
