@@ -103,7 +103,12 @@ pub(super) fn old_key(key: &Key) -> Option<Key> {
             namespace: namespace.clone(),
             name: format!("{OLD_PREFIX}{name}"),
         }),
-        Key::Block(_) | Key::BlockAffinity { .. } | Key::Handle(_) | Key::IpamConfig => None,
+        Key::Block(_)
+        | Key::BlockAffinity { .. }
+        | Key::VirtualAffinity { .. }
+        | Key::Handle(_)
+        | Key::IpamConfig
+        | Key::Lease(_) => None,
     }
 }
 
