@@ -16,8 +16,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use resource::Store;
-use resource::kinds::AffinityState;
+use resource::kinds::{AffinityState, KubeControllersConfiguration, parse_go_duration};
+use resource::{Key, Kind, Store, StoreError, StoreResult};
 
 use crate::affinity::{Outcome, Release};
 use crate::claimant::Claimant;
@@ -359,6 +359,29 @@ fn still(garbage: Vec<Garbage>, survey: &Survey) -> Vec<Garbage> {
 }
 
 impl<S: Store> Ipam<'_, S> {
+    /// How long an address may be unused, nanoseconds: KubeControllersConfiguration's `leakGracePeriod`, or [`GRACE_NS`]; `None` where
+    /// that is 0, which turns collecting off (Calico).
+    ///
+    /// # Errors
+    /// The store's; [`StoreError::Malformed`] for a configuration that is none, or a period that is no duration.
+    pub async fn grace(&self) -> StoreResult<Option<u64>> {
+        let key = Key::cluster(Kind::KubeControllersConfiguration, "default");
+        let Some(entry) = self.store.get(&key).await? else {
+            return Ok(Some(GRACE_NS));
+        };
+        let configuration = KubeControllersConfiguration::from_entry(&entry)?;
+        let node = configuration.spec.controllers.node;
+        let Some(text) = node.and_then(|node| node.leak_grace_period) else {
+            return Ok(Some(GRACE_NS));
+        };
+        let period = parse_go_duration(&text).map_err(|reason| StoreError::Malformed {
+            key,
+            reason: reason.to_string(),
+        })?;
+        let nanos = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
+        Ok((nanos > 0).then_some(nanos))
+    }
+
     /// One look: what is garbage by now is looked at once more, and cleared away. What was cleared is returned.
     ///
     /// # Errors

@@ -11,7 +11,10 @@ use ipam::lease::Lease;
 use ipam::{
     Family, Ipam, LOAD_BALANCER, Owner, PoolChoice, Request, TunnelKind, Use, load_balancer, time,
 };
-use resource::kinds::{EncapMode, IpPoolSpec, NodeSpec, ServiceSpec, WorkloadEndpointSpec};
+use resource::kinds::{
+    Controllers, EncapMode, IpPoolSpec, KubeControllersConfigurationSpec, NodeController, NodeSpec,
+    ServiceSpec, WorkloadEndpointSpec,
+};
 use resource::{Key, KeyPrefix, Kind, MemoryStore, Metadata, Object, Spec, Store};
 
 fn now<F: Future>(future: F) -> F::Output {
@@ -385,6 +388,29 @@ fn a_command_that_looks_once_goes_by_when_an_address_was_given() {
         "only looked at"
     );
     assert_eq!(collect(&store, &mut late, 15).len(), 1);
+}
+
+#[test]
+fn the_grace_period_is_calico_s_setting() {
+    let store = world();
+    let ipam = Ipam::new(&store);
+    assert_eq!(now(ipam.grace()).unwrap(), Some(15 * MINUTE));
+    let key = Key::cluster(Kind::KubeControllersConfiguration, "default");
+    for (period, grace) in [("1m30s", Some(90_000_000_000)), ("0s", None)] {
+        let spec = KubeControllersConfigurationSpec {
+            controllers: Controllers {
+                node: Some(NodeController {
+                    leak_grace_period: Some(period.to_string()),
+                    ..NodeController::default()
+                }),
+                ..Controllers::default()
+            },
+            ..KubeControllersConfigurationSpec::default()
+        };
+        put(&store, Metadata::named("default"), spec);
+        assert_eq!(now(ipam.grace()).unwrap(), grace);
+        now(store.delete(&key, None)).unwrap();
+    }
 }
 
 #[test]

@@ -95,11 +95,16 @@ impl Watch {
             // Whoever locked it wants it as it is.
             return Ok(Vec::new());
         }
+        let ipam = Ipam::new(store);
+        let Some(grace) = ipam.grace().await.map_err(|error| said(&error))? else {
+            return Ok(Vec::new());
+        };
+        self.collector.set_grace(grace);
         let mut lines = Vec::new();
         if !std::mem::replace(&mut self.holds, true) {
             lines.push("this node releases the cluster's addresses that nobody uses".to_string());
         }
-        let collected = Ipam::new(store)
+        let collected = ipam
             .collect(&mut self.collector, nanos(wall))
             .await
             .map_err(|error| said(&error))?;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use ipam::survey::{Allocation, Survey, tunnel_addresses, workload_addresses};
 use ipnet::IpNet;
-use resource::Store;
+use resource::{Kind, Store};
 use store::block_on;
 
 use super::report::{Allocated, Report};
@@ -52,7 +52,7 @@ pub fn run<S: Store + Sync>(
     check.blocks(world)?;
     let pools = check.pools(world)?;
     check.nodes(world)?;
-    check.services(world)?;
+    check.services(controls_services(client), world)?;
     check.workloads(world)?;
     check.top_nodes(world)?;
     check.unused(world)?;
@@ -64,6 +64,12 @@ pub fn run<S: Store + Sync>(
         Some(path) => check.write(path, &leaked, client),
         None => Ok(()),
     }
+}
+
+/// Whether the KubeControllersConfiguration has a controller of services' addresses.
+fn controls_services<S: Store + Sync>(client: &Client<'_, S>) -> bool {
+    let found = client.get(Kind::KubeControllersConfiguration, None, "default");
+    found.is_ok_and(|value| value.pointer("/spec/controllers/loadBalancer").is_some())
 }
 
 struct Check<'a> {
@@ -143,10 +149,10 @@ impl Check<'_> {
         world.print(format_args!("Found {count} node tunnel IPs.\n\n"))
     }
 
-    fn services(&mut self, world: &mut World<'_>) -> Result<(), Failure> {
+    fn services(&mut self, controlled: bool, world: &mut World<'_>) -> Result<(), Failure> {
         world.print("Loading all service load balancer IPs.\n")?;
-        let ours: Vec<(IpAddr, String)> = self.service_addresses();
-        if ours.is_empty() {
+        let ours = self.service_addresses();
+        if ours.is_empty() && !controlled {
             return world.print(
                 "No configuration for LoadBalancer kubecontroller found, skipping service check\n\n",
             );

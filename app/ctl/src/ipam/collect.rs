@@ -24,7 +24,9 @@ pub fn run<S: Store + Sync>(
     world: &mut World<'_>,
 ) -> Result<(), Failure> {
     let grace = match args.get("grace") {
-        None => GRACE_NS,
+        None => block_on(client.ipam.grace())
+            .map_err(Failure::message)?
+            .unwrap_or(GRACE_NS),
         Some(text) => {
             let grace = parse_go_duration(text)
                 .map_err(|error| Failure::message(format!("invalid grace period: {error}")))?;
