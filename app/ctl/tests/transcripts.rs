@@ -302,7 +302,7 @@ fn bgp_filters() {
 
 #[test]
 fn datastore_migrate() {
-    check(&["25-migrate.txt"]);
+    check(&["27-migrate.txt"]);
 }
 
 /// What the page on BGPFilters shows is accepted as it says.
