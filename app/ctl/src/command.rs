@@ -14,7 +14,7 @@ use crate::change::{self, Verb};
 use crate::client::Client;
 use crate::usage::{self, COMMANDS, Usage};
 use crate::world::{Failure, World};
-use crate::{checksystem, diags, edit, get, hint, ipam, migrate, node, version};
+use crate::{checksystem, diags, edit, get, hint, ipam, migrate, migrate_kubernetes, node, version};
 
 /// As whom the program speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -316,12 +316,15 @@ fn on_datastore<S: Store + Sync>(
                 config.datastore.name()
             )));
         }
-        ("export", Persona::Calicoctl) => return Err(absent("datastore migrate export")),
         (_, Persona::Calicoctl | Persona::Selvedge) => (),
     }
     let store = opened(&args, world, open)?;
-    checked(&args, allow, &store)?;
+    let client = checked(&args, allow, &store)?;
     match below.as_str() {
+        "export" if persona == Persona::Calicoctl => {
+            migrate::check_locked(&store)?;
+            migrate_kubernetes::export(&client, world)
+        }
         "lock" => migrate::set_ready(&store, false, world),
         "unlock" => migrate::set_ready(&store, true, world),
         "export" => migrate::export(&store, world),

@@ -29,6 +29,7 @@ mod grid;
 mod hint;
 mod ipam;
 mod migrate;
+mod migrate_kubernetes;
 mod names;
 mod node;
 mod patch;

@@ -1,8 +1,8 @@
 //! `datastore migrate`: lock and unlock, and a store's whole content into a file and out of it.
 //!
 //! The file is text: a line of JSON that says what it is, one line for each value with its key, byte for byte as it is stored,
-//! and a last line with their number, so that a file that was cut off is known. calicoctl's own export is another file: what
-//! Kubernetes' API can hold, without uids and times. It is not written here yet.
+//! and a last line with their number, so that a file that was cut off is known. calicoctl's own export is another file
+//! (`migrate_kubernetes`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -90,6 +90,19 @@ fn information<S: Store>(store: &S) -> Result<Entry, Failure> {
     }
 }
 
+const NOT_LOCKED: &str = "datastore is not locked. Run the `calicoctl datastore migrate lock` command in order to begin migration";
+
+/// Refuses to go on with a datastore that may change meanwhile.
+///
+/// # Errors
+/// It is not locked; the store's.
+pub fn check_locked<S: Store>(store: &S) -> Result<(), Failure> {
+    match is_locked(&information(store)?.value) {
+        true => Ok(()),
+        false => Err(Failure::message(NOT_LOCKED)),
+    }
+}
+
 fn is_locked(value: &str) -> bool {
     let document: Value = serde_json::from_str(value).unwrap_or_default();
     document["spec"]["datastoreReady"] == Value::Bool(false)
@@ -104,9 +117,7 @@ pub fn export<S: Store + Sync>(store: &S, world: &mut World<'_>) -> Result<(), F
     let listing = block_on(store.list(&KeyPrefix::All)).map_err(Failure::message)?;
     let information = listing.entries.iter().find(|e| e.key == cluster());
     if !information.is_some_and(|e| is_locked(&e.value)) {
-        return Err(Failure::message(
-            "datastore is not locked. Run the `calicoctl datastore migrate lock` command in order to begin migration",
-        ));
+        return Err(Failure::message(NOT_LOCKED));
     }
     let unknown = block_on(store.unknown_paths()).map_err(Failure::message)?;
     if !unknown.is_empty() {

@@ -107,7 +107,7 @@ fn masked(value: &str) -> String {
 
 /// The values that Calico itself has left in an etcd, key and value a line each.
 fn captured() -> Vec<(&'static str, &'static str)> {
-    let text = include_str!("golden/etcd-dump.txt");
+    let text = include_str!("golden/04-etcd-dump.txt");
     let lines: Vec<&str> = text.lines().collect();
     lines
         .chunks_exact(2)

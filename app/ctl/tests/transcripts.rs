@@ -427,7 +427,7 @@ fn bgp_filters() {
 
 #[test]
 fn datastore_migrate() {
-    check(&["25-migrate.txt"]);
+    check(&["27-migrate.txt"]);
 }
 
 /// Puts into the store what Calico wrote: a file of paths and values, each on its line.
