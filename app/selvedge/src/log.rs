@@ -20,11 +20,11 @@ pub fn adjustable_to_stderr(default: &str) -> impl Fn(&str) {
     let chosen = EnvFilter::try_from_default_env().ok();
     let is_fixed = chosen.is_some();
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(chosen.unwrap_or_else(|| EnvFilter::new(default)))
-        .with_filter_reloading()
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_env_filter(chosen.unwrap_or_else(|| EnvFilter::new(default)))
+        .with_filter_reloading();
     let handle = builder.reload_handle();
     builder.init();
     move |filter| {
