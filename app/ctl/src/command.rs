@@ -14,7 +14,9 @@ use crate::change::{self, Verb};
 use crate::client::Client;
 use crate::usage::{self, COMMANDS, Usage};
 use crate::world::{Failure, World};
-use crate::{checksystem, diags, edit, get, hint, ipam, migrate, migrate_kubernetes, node, version};
+use crate::{
+    checksystem, diags, edit, get, hint, ipam, migrate, migrate_kubernetes, node, version,
+};
 
 /// As whom the program speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
