@@ -20,27 +20,11 @@ pub fn adjustable_to_stderr(default: &str) -> impl Fn(&str) {
     let chosen = EnvFilter::try_from_default_env().ok();
     let is_fixed = chosen.is_some();
     let builder = tracing_subscriber::fmt()
-<<<<<<< HEAD
-        .with_writer(std::io::stderr)
-        .with_env_filter(chosen.unwrap_or_else(|| EnvFilter::new(default)))
-        .with_filter_reloading()
-||||||| 1b9d462
-        .with_env_filter(chosen.unwrap_or_else(|| EnvFilter::new(default)))
-        .with_filter_reloading()
-=======
->>>>>>> sessions/sessions
         .with_target(false)
-<<<<<<< HEAD
-        .with_ansi(std::io::stderr().is_terminal());
-||||||| 1b9d462
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-=======
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .with_env_filter(chosen.unwrap_or_else(|| EnvFilter::new(default)))
         .with_filter_reloading();
->>>>>>> sessions/sessions
     let handle = builder.reload_handle();
     builder.init();
     move |filter| {
