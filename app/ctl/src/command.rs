@@ -323,7 +323,7 @@ fn on_datastore<S: Store + Sync>(
     let store = opened(&args, world, open)?;
     let client = checked(&args, allow, &store)?;
     match below.as_str() {
-        "export" if persona == Persona::Calicoctl => {
+        "export" if world.persona == Persona::Calicoctl => {
             migrate::check_locked(&store)?;
             migrate_kubernetes::export(&client, world)
         }
