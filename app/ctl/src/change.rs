@@ -104,7 +104,14 @@ pub fn check(args: &Args, world: &mut World<'_>) -> Result<(), Failure> {
     for document in &documents {
         let object = client::object(document)
             .map_err(|error| Failure::message(format!("failed to execute command: {error}")))?;
-        match object.and_then(|object| validate(&object).map_err(|error| error.to_string())) {
+        let outcome = object.and_then(|mut object| {
+            // Where it would be written to is not looked at.
+            if document.kind.namespaced() && object.metadata().namespace.is_none() {
+                object.metadata_mut().namespace = Some("default".to_string());
+            }
+            validate(&object).map_err(|error| error.to_string())
+        });
+        match outcome {
             Ok(()) => handled += 1,
             Err(error) => errors.push(error),
         }
@@ -183,7 +190,7 @@ pub fn delete<S: Store + Sync>(
     let targets = match args.get("filename") {
         Some(filename) => target::load_targets(args, filename, world)?,
         None => {
-            let kind = named_kind(&args.positionals[0])?;
+            let kind = named_kind(&args.positionals[0], world.persona)?;
             match &args.positionals[1..] {
                 [] => vec![Target::new(kind, "")],
                 names => names.iter().map(|name| Target::new(kind, name)).collect(),

@@ -3,14 +3,10 @@
 use std::time::Duration;
 
 use ipam::Ipam;
-use resource::kinds::{
-    BgpConfigurationSpec, BgpFilterSpec, BgpPeerSpec, ClusterInformationSpec, EndpointSliceSpec,
-    IpPoolSpec, NodeSpec, ServiceSpec, WorkloadEndpointSpec,
-};
-use resource::validate::{ValidationError, take_unknown_modes, validate};
+use resource::validate::{ValidationError, take_unfit, validate};
 use resource::{
-    AnyObject, ClientError, ClientResult, Key, Kind, Metadata, Object, Spec, Stamp, Store,
-    StoreError,
+    AnyObject, ClientError, ClientResult, Key, Kind, KindVisitor, Metadata, Object, Spec, Stamp,
+    Store, StoreError,
 };
 use serde_json::{Map, Value};
 use store::block_on;
@@ -88,8 +84,12 @@ impl<'a, S: Store + Sync> Client<'a, S> {
     /// The store's.
     pub fn initialise(&self, world: &World<'_>) -> Result<(), Failure> {
         let guid = hex(&world.random_bytes()?);
-        let stamp = stamp(world).map_err(Failure::message)?;
-        block_on(self.resources.ensure_initialised(&stamp, &guid)).map_err(Failure::message)
+        let mut stamps = Vec::new();
+        for _ in 0..4 {
+            stamps.push(stamp(world).map_err(Failure::message)?);
+        }
+        let stamps = stamps.try_into().expect("there are four");
+        block_on(self.resources.ensure_initialised(&stamps, &guid)).map_err(Failure::message)
     }
 
     /// Creates a resource; one that is there already is no error with `skip_exists`.
@@ -102,7 +102,7 @@ impl<'a, S: Store + Sync> Client<'a, S> {
         skip_exists: bool,
         world: &World<'_>,
     ) -> Result<(), String> {
-        match block_on(self.resources.create(object, &stamp(world)?)) {
+        match block_on(self.resources.create(stripped(object), &stamp(world)?)) {
             Err(ClientError::Store(StoreError::Exists(_))) if skip_exists => Ok(()),
             other => done(other),
         }
@@ -113,7 +113,9 @@ impl<'a, S: Store + Sync> Client<'a, S> {
     /// # Errors
     /// calicoctl's text.
     pub fn apply(&self, object: AnyObject, world: &World<'_>) -> Result<(), String> {
-        done(block_on(self.resources.apply(object, &stamp(world)?)))
+        done(block_on(
+            self.resources.apply(stripped(object), &stamp(world)?),
+        ))
     }
 
     /// Replaces a resource that is there.
@@ -177,6 +179,22 @@ impl<'a, S: Store + Sync> Client<'a, S> {
     }
 }
 
+/// Of what a file says of an object itself, calicoctl keeps its name, its namespace, labels and annotations, and the version that it
+/// must still have.
+fn stripped(mut object: AnyObject) -> AnyObject {
+    let metadata = object.metadata_mut();
+    let given = std::mem::take(metadata);
+    *metadata = Metadata {
+        name: given.name,
+        namespace: given.namespace,
+        resource_version: given.resource_version,
+        labels: given.labels,
+        annotations: given.annotations,
+        ..Metadata::default()
+    };
+    object
+}
+
 fn said(error: ClientError) -> String {
     error.to_string()
 }
@@ -185,7 +203,8 @@ fn done(outcome: ClientResult<AnyObject>) -> Result<(), String> {
     outcome.map(|_| ()).map_err(said)
 }
 
-fn key(kind: Kind, namespace: Option<&str>, name: &str) -> Key {
+/// Where a resource lives.
+pub fn key(kind: Kind, namespace: Option<&str>, name: &str) -> Key {
     Key::Resource {
         kind,
         namespace: namespace.map(String::from),
@@ -218,20 +237,19 @@ fn stamp(world: &World<'_>) -> Result<Stamp, String> {
     })
 }
 
-macro_rules! by_kind {
-    ($kind:expr, $function:ident($($argument:expr),*)) => {
-        match $kind {
-            Kind::BgpConfiguration => $function::<BgpConfigurationSpec>($($argument),*),
-            Kind::BgpPeer => $function::<BgpPeerSpec>($($argument),*),
-            Kind::BgpFilter => $function::<BgpFilterSpec>($($argument),*),
-            Kind::Node => $function::<NodeSpec>($($argument),*),
-            Kind::IpPool => $function::<IpPoolSpec>($($argument),*),
-            Kind::WorkloadEndpoint => $function::<WorkloadEndpointSpec>($($argument),*),
-            Kind::ClusterInformation => $function::<ClusterInformationSpec>($($argument),*),
-            Kind::Service => $function::<ServiceSpec>($($argument),*),
-            Kind::EndpointSlice => $function::<EndpointSliceSpec>($($argument),*),
-        }
-    };
+struct Typed {
+    value: Value,
+}
+
+impl KindVisitor for Typed {
+    type Output = Result<AnyObject, DecodeError>;
+
+    fn visit<S: Spec>(self) -> Self::Output
+    where
+        AnyObject: From<Object<S>>,
+    {
+        typed::<S>(S::KIND, self.value)
+    }
 }
 
 /// Reads a document into the type of its kind, strictly.
@@ -240,8 +258,11 @@ macro_rules! by_kind {
 /// Go's text for what is no document of the kind; in [`Decoded`] the text for values that are refused.
 pub fn object(document: &Document) -> Result<Decoded, String> {
     let mut value = document.value.clone();
-    let mut fields = take_unknown_modes(document.kind, &mut value);
-    let object = by_kind!(document.kind, typed(document.kind, value)).map_err(|e| decoding(&e))?;
+    let mut fields = take_unfit(document.kind, &mut value);
+    let object = document
+        .kind
+        .visit(Typed { value })
+        .map_err(|e| decoding(&e))?;
     if fields.is_empty() {
         return Ok(Ok(object));
     }

@@ -57,6 +57,7 @@ pub fn run(argv: Vec<OsString>, persona: Persona) -> i32 {
     }));
     let random = |buffer: &mut [u8]| File::open("/dev/urandom")?.read_exact(buffer);
     let mut world = World {
+        persona,
         stdin: &mut io::stdin(),
         stdout: &mut io::stdout(),
         stderr: &mut io::stderr(),
@@ -65,7 +66,7 @@ pub fn run(argv: Vec<OsString>, persona: Persona) -> i32 {
         pause: &std::thread::sleep,
         root: PathBuf::from("/"),
     };
-    run_with(&argv, persona, &mut world, open)
+    run_with(&argv, &mut world, open)
 }
 
 fn open(file: Option<&Path>) -> Result<store::AnyStore, OpenError> {
@@ -82,11 +83,10 @@ fn open(file: Option<&Path>) -> Result<store::AnyStore, OpenError> {
 /// argument is the file that `--config` names).
 pub fn run_with<S: Store + Sync>(
     argv: &[String],
-    persona: Persona,
     world: &mut World<'_>,
     open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
 ) -> i32 {
-    let outcome = top(argv, persona, world, open);
+    let outcome = top(argv, world, open);
     // Nobody is left to be told where stdout is closed.
     let _ = world.stdout.flush();
     let Err(failure) = outcome else {
@@ -95,7 +95,7 @@ pub fn run_with<S: Store + Sync>(
     if let Failure::Message { text, hint } = failure {
         let text = massaged(&text);
         let _ = writeln!(world.stderr, "{text}");
-        if persona == Persona::Selvedge
+        if world.persona == Persona::Selvedge
             && let Some(hint) = hint.or_else(|| hint::hint(&text))
         {
             let _ = writeln!(world.stderr, "hint: {hint}");
@@ -123,7 +123,6 @@ const LOG_LEVELS: &[&str] = &[
 
 fn top<S: Store + Sync>(
     argv: &[String],
-    persona: Persona,
     world: &mut World<'_>,
     open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
 ) -> Result<(), Failure> {
@@ -155,7 +154,7 @@ fn top<S: Store + Sync>(
         .split_first()
         .expect("the usage asks for a command");
     if word == "datastore" {
-        return on_datastore(rest, allow, persona, world, open);
+        return on_datastore(rest, allow, world, open);
     }
     command(word, rest, allow, world, open)
 }
@@ -258,10 +257,10 @@ fn on_ipam<S: Store + Sync>(
 fn on_datastore<S: Store + Sync>(
     rest: &[String],
     allow: bool,
-    persona: Persona,
     world: &mut World<'_>,
     open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
 ) -> Result<(), Failure> {
+    let persona = world.persona;
     let Some(args) = read(&usage::DATASTORE, rest, world)? else {
         return Ok(());
     };

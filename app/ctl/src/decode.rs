@@ -104,6 +104,8 @@ fn go_name(rust: &str) -> String {
         return "ObjectMeta".to_string();
     }
     rust.replace("Bgp", "BGP")
+        .replace("Icmp", "ICMP")
+        .replace("Http", "HTTP")
         .replace("Ip", "IP")
         .replace("Cidr", "CIDR")
 }

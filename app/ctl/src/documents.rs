@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use resource::Kind;
 use serde_json::Value;
 
+use crate::command::Persona;
 use crate::decode::{DecodeError, mismatch, unknown_field};
+use crate::names;
 use crate::world::World;
 use crate::yaml;
 
@@ -45,7 +47,7 @@ pub fn load(
             .read_to_string(&mut text)
             .map_err(|error| anywhere(format!("read /dev/stdin: {error}")))?;
         return Ok(Documents {
-            documents: read_all(&text).map_err(anywhere)?,
+            documents: read_all(&text, world.persona).map_err(anywhere)?,
             directory: false,
         });
     }
@@ -61,7 +63,7 @@ pub fn load(
     for file in files {
         let read = fs::read_to_string(&file)
             .map_err(|error| open_error(&file, &error))
-            .and_then(|text| read_all(&text));
+            .and_then(|text| read_all(&text, world.persona));
         documents.extend(read.map_err(|text| (text, metadata.is_dir().then_some(file)))?);
     }
     Ok(Documents {
@@ -105,10 +107,10 @@ fn collect(directory: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Resul
     Ok(())
 }
 
-fn read_all(text: &str) -> Result<Vec<Document>, String> {
+fn read_all(text: &str, persona: Persona) -> Result<Vec<Document>, String> {
     let mut documents = Vec::new();
     for part in split(text) {
-        documents.extend(read_one(part)?);
+        documents.extend(read_one(part, persona)?);
     }
     Ok(documents)
 }
@@ -131,13 +133,13 @@ fn split(text: &str) -> Vec<&str> {
     parts
 }
 
-fn read_one(text: &str) -> Result<Vec<Document>, String> {
+fn read_one(text: &str, persona: Persona) -> Result<Vec<Document>, String> {
     let read = yaml::read(text).map_err(|e| format!("error converting YAML to JSON: {e}"))?;
     let documents = match read.value {
-        Value::Object(_) | Value::Null => single(read.value)?,
+        Value::Object(_) | Value::Null => single(read.value, persona)?,
         Value::Array(items) => items
             .into_iter()
-            .map(single)
+            .map(|item| single(item, persona))
             .collect::<Result<Vec<_>, _>>()?
             .concat(),
         other => {
@@ -160,24 +162,32 @@ pub fn decoding(error: &DecodeError) -> String {
 }
 
 /// One resource, or the items of a list of them.
-fn single(value: Value) -> Result<Vec<Document>, String> {
+fn single(value: Value, persona: Persona) -> Result<Vec<Document>, String> {
     let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or("");
     let (kind, api_version) = (text("kind"), text("apiVersion"));
-    if let Some(kind) = Kind::from_type(kind, api_version) {
+    let known = |kind: &str| {
+        Kind::from_type(kind, api_version).filter(|kind| names::known(persona).any(|k| k == *kind))
+    };
+    if let Some(kind) = known(kind) {
         return Ok(vec![Document { kind, value }]);
     }
-    let items_of = kind.strip_suffix("List").filter(|item| {
-        item.is_empty() && api_version == "v1" || Kind::from_type(item, api_version).is_some()
-    });
+    let items_of = kind
+        .strip_suffix("List")
+        .filter(|item| item.is_empty() && api_version == "v1" || known(item).is_some());
     let Some(item) = items_of else {
         return Err(format!(
             "unknown resource type ({kind}) and/or version ({api_version})"
         ));
     };
-    list(item, api_version, &value)
+    list(item, api_version, &value, persona)
 }
 
-fn list(item: &str, api_version: &str, value: &Value) -> Result<Vec<Document>, String> {
+fn list(
+    item: &str,
+    api_version: &str,
+    value: &Value,
+    persona: Persona,
+) -> Result<Vec<Document>, String> {
     let fields = value.as_object().into_iter().flatten();
     for (name, _) in fields {
         if !["kind", "apiVersion", "metadata", "items"].contains(&name.as_str()) {
@@ -202,7 +212,7 @@ fn list(item: &str, api_version: &str, value: &Value) -> Result<Vec<Document>, S
                 .entry("apiVersion")
                 .or_insert_with(|| api_version.into());
         }
-        documents.extend(single(value)?);
+        documents.extend(single(value, persona)?);
     }
     Ok(documents)
 }
@@ -228,7 +238,7 @@ mod tests {
     }
 
     fn check(text: &str, expected: Result<&[&str], &str>) {
-        let read = read_all(text).map(|documents| {
+        let read = read_all(text, Persona::Calicoctl).map(|documents| {
             documents
                 .iter()
                 .map(|d| {

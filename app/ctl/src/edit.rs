@@ -6,7 +6,7 @@ use resource::Store;
 use serde_json::{Map, Value};
 
 use crate::args::Args;
-use crate::client::{self, Client};
+use crate::client::{self, Client, key};
 use crate::documents::Document;
 use crate::patch::merge;
 use crate::target::{Target, named_kind};
@@ -26,7 +26,7 @@ pub fn patch<S: Store + Sync>(
     client: &Client<'_, S>,
     world: &mut World<'_>,
 ) -> Result<(), Failure> {
-    let kind = named_kind(&args.positionals[0])?;
+    let kind = named_kind(&args.positionals[0], world.persona)?;
     let target = Target::new(kind, &args.positionals[1]);
     patched(args, client, &target, world)
         .map_err(|error| Failure::message(format!("hit error: {error}")))?;
@@ -58,12 +58,13 @@ fn patched<S: Store + Sync>(
         }
         (world.pause)(BETWEEN_TRIES);
     }
-    Err(updating(conflict(target)))
+    Err(updating(conflict(target, namespace.as_deref())))
 }
 
 /// What is said when others wrote the resource again and again.
-fn conflict(target: &Target) -> String {
-    format!("update conflict: {}({})", target.kind, target.name)
+fn conflict(target: &Target, namespace: Option<&str>) -> String {
+    let key = key(target.kind, namespace, &target.name);
+    format!("update conflict: {key}")
 }
 
 /// Sets, changes or removes one label.
@@ -86,7 +87,7 @@ pub fn label<S: Store + Sync>(
             _ => return Err(Failure::message(format!("invalid label {label}"))),
         }
     };
-    let target = Target::new(named_kind(word)?, name);
+    let target = Target::new(named_kind(word, world.persona)?, name);
     let namespace = target.namespace(args).map_err(Failure::message)?;
     let done = labelled(client, &target, namespace.as_deref(), world, |document| {
         change(document, key, value, args.has("overwrite"))
@@ -140,7 +141,7 @@ fn labelled<S: Store + Sync>(
         }
         (world.pause)(BETWEEN_TRIES);
     }
-    Err(Unchanged::Failed(conflict(target)))
+    Err(Unchanged::Failed(conflict(target, namespace)))
 }
 
 enum Refusal {

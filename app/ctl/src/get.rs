@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::args::Args;
 use crate::client::Client;
 use crate::documents;
-use crate::tables::{self, Context, Layout};
+use crate::tables::{self, Context, Layout, view};
 use crate::target::{self, Target, named_kind};
 use crate::template::Template;
 use crate::world::{Failure, World};
@@ -118,7 +118,7 @@ fn targets(args: &Args, world: &mut World<'_>) -> Result<Vec<Target>, Failure> {
     if let Some(filename) = args.get("filename") {
         return target::load_targets(args, filename, world);
     }
-    let kind = named_kind(&args.positionals[0])
+    let kind = named_kind(&args.positionals[0], world.persona)
         .map_err(|error| error.prefixed("failed to get resources: "))?;
     let names = &args.positionals[1..];
     Ok(if names.is_empty() {
@@ -138,7 +138,10 @@ fn fetch<S: Store + Sync>(
     let kind = target.kind;
     if target.name.is_empty() {
         let within = namespace.as_deref().filter(|_| !everywhere);
-        let (items, revision) = client.list(kind, within)?;
+        let (mut items, revision) = client.list(kind, within)?;
+        if let Some(rank) = view(kind).rank {
+            items.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
+        }
         let value = json!({
             "kind": format!("{kind}List"),
             "apiVersion": kind.api_version(),

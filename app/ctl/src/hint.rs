@@ -16,12 +16,32 @@ const HINTS: &[(&str, &str)] = &[
     ),
     ("valid utf-8", "resource files are YAML or JSON in UTF-8"),
     (
+        "Cannot delete a non-empty tier",
+        "delete its policies first, or give them another tier; `selvedge get gnp` and `selvedge get np -A` show whose they are",
+    ),
+    (
+        "resource does not exist: Tier(",
+        "make the tier first: `selvedge get tiers` shows those that there are",
+    ),
+    (
+        "kubernetes network policies must be managed",
+        "names that begin with knp.default. are Kubernetes' own policies: change them with kubectl",
+    ),
+    (
+        "must set protocol to TCP or UDP or SCTP",
+        "write `protocol: TCP` (in capitals) into the rule beside its ports",
+    ),
+    (
+        "protocol name invalid",
+        "protocols are TCP, UDP, ICMP, ICMPv6, SCTP and UDPLite, written so, or a number from 1 to 255",
+    ),
+    (
         "is not supported on ClusterInformation",
         "the nodes write it; `selvedge get clusterinformation -o yaml` shows it",
     ),
     (
         "resource type '",
-        "kinds are bgpconfiguration, bgpfilter, bgppeer, clusterinformation, endpointslice, ippool, node, service, workloadendpoint",
+        "`selvedge get --help` lists the kinds; caliconodestatus, blockaffinity, ipamconfiguration, endpointslice and service are here too",
     ),
     (
         "unknown resource type ()",
@@ -29,7 +49,7 @@ const HINTS: &[(&str, &str)] = &[
     ),
     (
         "unknown resource type (",
-        "kinds with apiVersion projectcalico.org/v3 are BGPConfiguration, BGPFilter, BGPPeer, ClusterInformation, IPPool, Node and WorkloadEndpoint; Service has v1, EndpointSlice discovery.k8s.io/v1",
+        "Calico's kinds have apiVersion projectcalico.org/v3, and `selvedge get --help` lists them; Service has v1, EndpointSlice discovery.k8s.io/v1",
     ),
     (
         "field in document is not recognized",

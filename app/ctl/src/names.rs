@@ -2,34 +2,24 @@
 
 use resource::Kind;
 
-/// A word for a kind on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Named {
-    /// A kind that is here.
-    Ours(Kind),
-    /// A kind that calicoctl has and that is not here yet; its name.
-    Absent(&'static str),
+use crate::command::Persona;
+use crate::tables::view;
+
+/// The kind that a word stands for, in any case and number; calicoctl's aliases, and kubectl's for Services. calicoctl does not know
+/// every kind that there is.
+pub fn kind(word: &str, persona: Persona) -> Option<Kind> {
+    let word = word.to_lowercase();
+    known(persona).find(|kind| {
+        word == kind.as_str().to_lowercase()
+            || word == kind.plural()
+            || view(*kind).words.contains(&word.as_str())
+    })
 }
 
-/// The kind that a word stands for, in any case and number; calicoctl's aliases, and kubectl's for Services.
-pub fn kind(word: &str) -> Option<Named> {
-    let kind = match word.to_lowercase().as_str() {
-        "bgpconfiguration" | "bgpconfigurations" | "bgpconfig" | "bgpconfigs" => {
-            Kind::BgpConfiguration
-        }
-        "bgpfilter" | "bgpfilters" | "bgpf" | "bgpfs" | "bf" | "bfs" => Kind::BgpFilter,
-        "bgppeer" | "bgppeers" | "bgpp" | "bgpps" | "bp" | "bps" => Kind::BgpPeer,
-        "clusterinformation" | "clusterinformations" | "clusterinfo" | "clusterinfos" => {
-            Kind::ClusterInformation
-        }
-        "ippool" | "ippools" | "ipp" | "ipps" | "pool" | "pools" => Kind::IpPool,
-        "node" | "nodes" | "no" | "nos" => Kind::Node,
-        "workloadendpoint" | "workloadendpoints" | "wep" | "weps" => Kind::WorkloadEndpoint,
-        "service" | "services" | "svc" => Kind::Service,
-        "endpointslice" | "endpointslices" => Kind::EndpointSlice,
-        other => return absent(other).map(Named::Absent),
-    };
-    Some(Named::Ours(kind))
+/// The kinds that are known to whom the program speaks as.
+pub fn known(persona: Persona) -> impl Iterator<Item = Kind> {
+    let all = Kind::ALL.iter().copied();
+    all.filter(move |kind| persona == Persona::Selvedge || view(*kind).in_calicoctl)
 }
 
 /// The name of a kind that a mistyped word is nearest to: at most two letters more, less or other.
@@ -63,49 +53,6 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// calicoctl's other kinds (calico-compat §5.2), by any of their words.
-fn absent(word: &str) -> Option<&'static str> {
-    Some(match word {
-        "felixconfiguration" | "felixconfigurations" | "felixconfig" | "felixconfigs" => {
-            "FelixConfiguration"
-        }
-        "globalnetworkpolicy" | "globalnetworkpolicies" | "gnp" | "gnps" => "GlobalNetworkPolicy",
-        "globalnetworkset" | "globalnetworksets" | "gnetsets" => "GlobalNetworkSet",
-        "hostendpoint" | "hostendpoints" | "hep" | "heps" => "HostEndpoint",
-        "ipreservation" | "ipreservations" | "reservation" | "reservations" => "IPReservation",
-        "kubecontrollersconfiguration"
-        | "kubecontrollersconfigurations"
-        | "kubecontrollersconfig"
-        | "kubecontrollersconfigs" => "KubeControllersConfiguration",
-        "networkpolicy" | "networkpolicies" | "policy" | "np" | "policies" | "pol" | "pols" => {
-            "NetworkPolicy"
-        }
-        "networkset" | "networksets" | "netsets" => "NetworkSet",
-        "profile" | "profiles" | "pro" | "pros" => "Profile",
-        "tier" | "tiers" => "Tier",
-        "stagedglobalnetworkpolicy" | "stagedglobalnetworkpolicies" | "sgnp" | "sgnps" => {
-            "StagedGlobalNetworkPolicy"
-        }
-        "stagednetworkpolicy"
-        | "stagednetworkpolicies"
-        | "stagedpolicy"
-        | "stagedpolicies"
-        | "snp"
-        | "snps"
-        | "spol"
-        | "spols" => "StagedNetworkPolicy",
-        "stagedkubernetesnetworkpolicy"
-        | "stagedkubernetesnetworkpolicies"
-        | "stagedkubernetespolicy"
-        | "stagedkubernetespolicies"
-        | "sknp"
-        | "sknps"
-        | "skpol"
-        | "skpols" => "StagedKubernetesNetworkPolicy",
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,17 +60,30 @@ mod tests {
     #[test]
     fn every_kind_has_its_name_and_its_plural() {
         for ours in Kind::ALL {
-            assert_eq!(kind(ours.as_str()), Some(Named::Ours(*ours)));
-            assert_eq!(kind(ours.plural()), Some(Named::Ours(*ours)));
+            assert_eq!(kind(ours.as_str(), Persona::Selvedge), Some(*ours));
+            assert_eq!(kind(ours.plural(), Persona::Selvedge), Some(*ours));
         }
     }
 
     #[test]
+    fn a_word_stands_for_one_kind() {
+        let mut words: Vec<String> = Vec::new();
+        for kind in Kind::ALL {
+            words.extend([kind.as_str().to_lowercase(), kind.plural().to_string()]);
+            words.extend(view(*kind).words.iter().map(ToString::to_string));
+        }
+        let all = words.len();
+        words.sort();
+        words.dedup();
+        assert_eq!(words.len(), all);
+    }
+
+    #[test]
     fn words_that_are_no_kind() {
-        assert_eq!(kind("ipPool"), Some(Named::Ours(Kind::IpPool)));
-        assert_eq!(kind("tiers"), Some(Named::Absent("Tier")));
-        assert_eq!(kind("bogus"), None);
-        assert_eq!(kind("ipamconfiguration"), None);
+        let selvedge = |word| kind(word, Persona::Selvedge);
+        assert_eq!(selvedge("ipPool"), Some(Kind::IpPool));
+        assert_eq!(selvedge("bogus"), None);
+        assert_eq!(kind("ipamconfiguration", Persona::Calicoctl), None);
         assert_eq!(nearest("ipool"), Some("ippools"));
         assert_eq!(nearest("Nodez"), Some("nodes"));
         assert_eq!(nearest("workloadendpont"), Some("workloadendpoints"));

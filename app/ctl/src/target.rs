@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use crate::args::Args;
 use crate::client;
+use crate::command::Persona;
 use crate::documents::{self, Document};
-use crate::names::{self, Named};
+use crate::names;
 use crate::world::{Failure, World};
 
 /// A resource that a command is about.
@@ -86,21 +87,12 @@ impl Target {
 /// The kind that a word names.
 ///
 /// # Errors
-/// calicoctl's text for a kind that it does not have, with a hint for one that it has and that is not here yet.
-pub fn named_kind(word: &str) -> Result<Kind, Failure> {
-    match names::kind(word) {
-        Some(Named::Ours(kind)) => Ok(kind),
-        Some(Named::Absent(kind)) => Err(Failure::Message {
-            text: format!("resource type '{word}' is not supported"),
-            hint: Some(format!(
-                "calicoctl has {kind}, but it is not implemented here yet"
-            )),
-        }),
-        None => Err(Failure::Message {
-            text: format!("resource type '{word}' is not supported"),
-            hint: names::nearest(word).map(|kind| format!("did you mean {kind}?")),
-        }),
-    }
+/// calicoctl's text for a kind that there is not.
+pub fn named_kind(word: &str, persona: Persona) -> Result<Kind, Failure> {
+    names::kind(word, persona).ok_or_else(|| Failure::Message {
+        text: format!("resource type '{word}' is not supported"),
+        hint: names::nearest(word).map(|kind| format!("did you mean {kind}?")),
+    })
 }
 
 /// The resources that `-f` names, read strictly though only their names matter.

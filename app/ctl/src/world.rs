@@ -5,11 +5,15 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::command::Persona;
+
 /// Fills a buffer with random bytes.
 pub type Random<'a> = &'a dyn Fn(&mut [u8]) -> io::Result<()>;
 
 /// Streams, clock, random source and file tree of one command; tests give their own.
 pub struct World<'a> {
+    /// As whom the program speaks.
+    pub persona: Persona,
     /// Read where `-f -` is given.
     pub stdin: &'a mut dyn Read,
     /// Results.

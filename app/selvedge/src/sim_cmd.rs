@@ -41,6 +41,7 @@ impl CommandLine for Commands {
         };
         let seconds = i64::try_from(wall.as_secs()).unwrap_or(i64::MAX);
         let mut world = ctl::World {
+            persona,
             stdin: &mut command.stdin.as_bytes(),
             stdout: &mut out,
             stderr: &mut err,
@@ -52,7 +53,7 @@ impl CommandLine for Commands {
             root: "/nonexistent".into(),
         };
         let words = command.words.get(1..).unwrap_or_default();
-        let status = ctl::run_with(words, persona, &mut world, |_| Ok(store.clone()));
+        let status = ctl::run_with(words, &mut world, |_| Ok(store.clone()));
         let text = [out, err]
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .concat();

@@ -132,6 +132,8 @@ impl Resources {
                         let object = EndpointSlice::from_entry(entry)?;
                         self.endpoint_slices.insert(full(), object);
                     }
+                    // `part_of` has no part for the others.
+                    _ => {}
                 }
             }
             Key::Block(cidr) => {
@@ -172,6 +174,7 @@ impl Resources {
                     Kind::WorkloadEndpoint => drop(self.workload_endpoints.remove(&full)),
                     Kind::Service => drop(self.services.remove(&full)),
                     Kind::EndpointSlice => drop(self.endpoint_slices.remove(&full)),
+                    _ => {}
                 }
             }
             Key::Block(cidr) => drop(self.blocks.remove(cidr)),
@@ -212,16 +215,18 @@ impl Resources {
 
 fn part_of(key: &Key) -> Option<Part> {
     match key {
-        Key::Resource { kind, .. } => Some(match kind {
+        Key::Resource { kind, .. } => match kind {
             Kind::BgpConfiguration
             | Kind::BgpPeer
             | Kind::BgpFilter
             | Kind::Node
             | Kind::IpPool
-            | Kind::ClusterInformation => Part::Cluster,
-            Kind::WorkloadEndpoint => Part::Workloads,
-            Kind::Service | Kind::EndpointSlice => Part::Services,
-        }),
+            | Kind::ClusterInformation => Some(Part::Cluster),
+            Kind::WorkloadEndpoint => Some(Part::Workloads),
+            Kind::Service | Kind::EndpointSlice => Some(Part::Services),
+            // A node does nothing by the other kinds (policies, Felix's parameters, ...).
+            _ => None,
+        },
         Key::Block(_) | Key::BlockAffinity { .. } => Some(Part::Cluster),
         Key::Handle(_) | Key::IpamConfig => None,
     }

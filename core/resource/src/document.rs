@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::validate::{ValidationError, take_unknown_modes, validate};
+use crate::validate::{ValidationError, take_unfit, validate};
 use crate::{AnyObject, Kind};
 
 /// Why a document is no object.
@@ -45,7 +45,7 @@ pub fn parse_document(mut document: Value) -> Result<AnyObject, ParseError> {
     let Some(kind) = Kind::from_type(&kind, &api_version) else {
         return Err(ParseError::UnknownType { kind, api_version });
     };
-    let mut fields = take_unknown_modes(kind, &mut document);
+    let mut fields = take_unfit(kind, &mut document);
     let object = AnyObject::from_value(kind, document).map_err(|e| refused(&e.to_string()))?;
     if fields.is_empty() {
         return Ok(object);

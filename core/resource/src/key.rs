@@ -57,16 +57,12 @@ const KUBERNETES: &str = "/selvedge/kubernetes/";
 const IPAM: &str = "/calico/ipam/v2/";
 
 fn kind_root(kind: Kind) -> String {
-    match kind {
-        Kind::Service | Kind::EndpointSlice => format!("{KUBERNETES}{}/", kind.plural()),
-        Kind::BgpConfiguration
-        | Kind::BgpPeer
-        | Kind::BgpFilter
-        | Kind::Node
-        | Kind::IpPool
-        | Kind::WorkloadEndpoint
-        | Kind::ClusterInformation => format!("{CALICO}{}/", kind.plural()),
-    }
+    let group = if kind.is_kubernetes() {
+        KUBERNETES
+    } else {
+        CALICO
+    };
+    format!("{group}{}/", kind.plural())
 }
 
 fn family(cidr: &IpNet) -> &'static str {

@@ -1,28 +1,10 @@
 //! An object: metadata, spec and status under one kind.
 
-use std::any::TypeId;
-
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Entry, Key, Kind, Metadata, StoreError};
-
-/// A spec belongs to exactly one kind.
-pub trait Spec: Serialize + DeserializeOwned + Clone + PartialEq + std::fmt::Debug {
-    /// The kind whose spec this is.
-    const KIND: Kind;
-    /// Whether its fields stand beside `metadata` instead of under `spec` (Kubernetes' EndpointSlice).
-    const INLINE: bool = false;
-    /// The kind's status; [`NoStatus`] where it has none.
-    type Status: 'static
-        + Serialize
-        + DeserializeOwned
-        + Clone
-        + Default
-        + PartialEq
-        + std::fmt::Debug;
-}
+use crate::{Entry, Key, Kind, Metadata, Spec, StoreError, lenient};
 
 /// The status of a kind that has none: it is not written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,45 +76,54 @@ impl<S: Spec> Object<S> {
         }
     }
 
-    fn wire<'a>(&'a self, metadata: &'a Metadata) -> Wire<'a, S> {
-        let has_status = TypeId::of::<S::Status>() != TypeId::of::<NoStatus>();
+    fn wire(&self) -> Wire<'_, S> {
         Wire {
             kind: S::KIND.as_str(),
             api_version: S::KIND.api_version(),
-            metadata,
+            metadata: &self.metadata,
             spec: (!S::INLINE).then_some(&self.spec),
             inline: S::INLINE.then_some(&self.spec),
-            status: has_status.then_some(&self.status),
+            status: S::shows(&self.status).then_some(&self.status),
         }
     }
 
     /// The text that is stored: compact JSON in Calico's field order, without resourceVersion.
     pub fn to_stored(&self) -> String {
-        let metadata = Metadata {
-            resource_version: None,
-            ..self.metadata.clone()
-        };
-        serde_json::to_string(&self.wire(&metadata))
+        let mut stored = self.clone();
+        stored.metadata.resource_version = None;
+        S::prepare(&mut stored);
+        serde_json::to_string(&stored.wire())
             .expect("our own types have string keys and finite numbers")
     }
 
     /// The document that is shown: as stored, with the resourceVersion. Fields are in Calico's order.
     pub fn to_value(&self) -> Value {
-        serde_json::to_value(self.wire(&self.metadata))
+        serde_json::to_value(self.wire())
             .expect("our own types have string keys and finite numbers")
     }
 
-    /// Reads what [`Object::to_stored`] wrote (or Calico did), and fills in the resourceVersion from the entry's revision.
+    /// Reads what [`Object::to_stored`] wrote (or Calico did), and fills in the resourceVersion from the entry's revision. Fields that
+    /// are not known are passed over, as Calico does with what another version stored.
     ///
     /// # Errors
     /// [`StoreError::Malformed`] with the key when the text is not an object of this kind.
     pub fn from_entry(entry: &Entry) -> Result<Object<S>, StoreError> {
-        let mut object: Object<S> =
-            Object::from_json(&entry.value).map_err(|e| StoreError::Malformed {
-                key: entry.key.clone(),
-                reason: e.to_string(),
-            })?;
+        let malformed = |error: serde_json::Error| StoreError::Malformed {
+            key: entry.key.clone(),
+            reason: error.to_string(),
+        };
+        let mut object: Object<S> = match Object::from_json(&entry.value) {
+            Ok(object) => object,
+            // Another version of Calico may have written fields that this one does not have.
+            Err(_) => {
+                let mut document = serde_json::from_str(&entry.value).map_err(malformed)?;
+                without_nulls(&mut document);
+                let parsed = lenient::from_value(document).map_err(malformed)?;
+                Object::from_parsed(parsed).map_err(malformed)?
+            }
+        };
         object.metadata.resource_version = Some(entry.revision.to_string());
+        S::complete(&mut object);
         Ok(object)
     }
 

@@ -179,8 +179,12 @@ fn apply_creates_once_and_then_updates() {
 fn cluster_information_is_made_once() {
     let store = MemoryStore::new();
     let client = Client::new(&store);
-    now(client.ensure_initialised(&stamp(), "b2b78322bb654598aee12e9225699cc4")).unwrap();
-    now(client.ensure_initialised(&stamp(), "other")).unwrap();
+    now(client.ensure_initialised(
+        &std::array::from_fn(|_| stamp()),
+        "b2b78322bb654598aee12e9225699cc4",
+    ))
+    .unwrap();
+    now(client.ensure_initialised(&std::array::from_fn(|_| stamp()), "other")).unwrap();
     let key = Key::cluster(Kind::ClusterInformation, "default");
     assert_eq!(
         stored(&store, &key).unwrap(),
@@ -256,6 +260,18 @@ fn a_node_takes_with_it_what_is_its_own_and_nothing_else() {
             json!({"logSeverityScreen": "Debug"}),
         ),
         object("BGPConfiguration", "default", Value::Null),
+        object(
+            "HostEndpoint",
+            "one-eth0",
+            json!({"node": "node-1", "interfaceName": "eth0"}),
+        ),
+        object(
+            "HostEndpoint",
+            "two-eth0",
+            json!({"node": "node-2", "interfaceName": "eth0"}),
+        ),
+        object("FelixConfiguration", "node.node-1", Value::Null),
+        object("FelixConfiguration", "default", Value::Null),
     ] {
         now(client.create(object, &stamp())).unwrap();
     }
@@ -268,6 +284,8 @@ fn a_node_takes_with_it_what_is_its_own_and_nothing_else() {
             "BGPConfiguration(default)",
             "BGPPeer(all)",
             "BGPPeer(two)",
+            "FelixConfiguration(default)",
+            "HostEndpoint(two-eth0)",
             "Node(node-2)",
             "WorkloadEndpoint(default/node--2-cni-b-eth0)",
         ]
@@ -313,4 +331,58 @@ fn a_pool_is_disabled_before_its_blocks_go() {
         now(client.delete(&key, None)).unwrap_err().to_string(),
         "resource does not exist: IPPool(p) with error: <nil>"
     );
+}
+
+#[test]
+fn a_policy_of_an_older_version_is_read_changed_and_deleted_where_it_is() {
+    let store = MemoryStore::new();
+    let client = Client::new(&store);
+    let tier = object("Tier", "default", json!({"order": 1_000_000}));
+    now(client.create(tier, &stamp())).unwrap();
+    let old = Key::cluster(Kind::GlobalNetworkPolicy, "default.web");
+    let value = r#"{"kind":"GlobalNetworkPolicy","apiVersion":"projectcalico.org/v3","metadata":{"name":"default.web","uid":"u-0"},"spec":{"tier":"default","types":["Ingress"]}}"#;
+    now(store.create(&old, value)).unwrap();
+    let key = Key::cluster(Kind::GlobalNetworkPolicy, "web");
+    assert_eq!(now(client.get(&key)).unwrap().metadata().name, "web");
+    let policy = || object("GlobalNetworkPolicy", "web", json!({"selector": "has(a)"}));
+    assert_eq!(
+        now(client.create(policy(), &stamp())),
+        Err(ClientError::Store(StoreError::Exists(key.clone())))
+    );
+    now(client.apply(policy(), &stamp())).unwrap();
+    assert_eq!(
+        stored(&store, &old).unwrap(),
+        r#"{"kind":"GlobalNetworkPolicy","apiVersion":"projectcalico.org/v3","metadata":{"name":"default.web","uid":"u-0","labels":{"projectcalico.org/tier":"default"},"annotations":{"projectcalico.org/metadata":"{\"name\":\"web\"}"}},"spec":{"tier":"default","selector":"has(a)","types":["Ingress"]}}"#
+    );
+    assert_eq!(stored(&store, &key), None);
+    assert_eq!(now(client.get(&key)).unwrap().metadata().name, "web");
+    now(client.delete(&key, None)).unwrap();
+    assert_eq!(stored(&store, &old), None);
+}
+
+#[test]
+fn affinities_are_shown_and_not_written() {
+    let store = MemoryStore::new();
+    let client = Client::new(&store);
+    let cidr: IpNet = "10.244.84.128/26".parse().unwrap();
+    let claim = Key::from_path("/calico/ipam/v2/host/node-1/ipv4/block/10.244.84.128-26").unwrap();
+    now(store.create(&claim, r#"{"state":"pending","deleted":false}"#)).unwrap();
+    let all = now(client.list(Kind::BlockAffinity, None)).unwrap();
+    let [AnyObject::BlockAffinity(shown)] = all.items.as_slice() else {
+        panic!("{:?}", all.items)
+    };
+    assert_eq!(shown.metadata.name, "node-1-10-244-84-128-26");
+    assert_eq!(shown.spec.cidr, cidr.to_string());
+    assert_eq!(shown.spec.state, "pending");
+    let key = shown.key();
+    assert_eq!(now(client.get(&key)).unwrap(), all.items[0]);
+    let refused = now(client.update(all.items[0].clone())).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "operation Update is not supported on BlockAffinity(node-1-10-244-84-128-26)"
+    );
+    assert!(matches!(
+        now(client.delete(&key, None)),
+        Err(ClientError::Refused(_))
+    ));
 }

@@ -50,6 +50,15 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Rules of a policy.
+fn rules() -> Value {
+    json!([
+        {"action": "Allow", "protocol": "tcp", "destination": {"ports": [80, "81:82", "http"]}},
+        {"action": "Deny", "protocol": 47, "source": {"notNets": ["10.0.0.0/8"]}, "destination": {}},
+        {"action": "Log", "icmp": {"type": 8}, "http": {"methods": ["GET"]}, "ipVersion": 4},
+    ])
+}
+
 /// Fields of each kind with values of their type; what they say need not hold together.
 fn plausible(kind: Kind) -> Vec<(&'static str, Value)> {
     match kind {
@@ -112,6 +121,13 @@ fn plausible(kind: Kind) -> Vec<(&'static str, Value)> {
             ("natOutgoing", json!(true)),
             ("allowedUses", json!(["Tunnel"])),
         ],
+        Kind::IpReservation => vec![("reservedCIDRs", json!(["10.0.0.0/30", "10.0.0.9"]))],
+        Kind::IpamConfiguration => vec![
+            ("strictAffinity", json!(true)),
+            ("autoAllocateBlocks", json!(false)),
+            ("maxBlocksPerHost", json!(4)),
+            ("kubeVirtVMAddressPersistence", json!("Disabled")),
+        ],
         Kind::WorkloadEndpoint => vec![
             ("orchestrator", json!("cni")),
             ("node", json!("n")),
@@ -122,6 +138,69 @@ fn plausible(kind: Kind) -> Vec<(&'static str, Value)> {
             ("ipNetworks", json!(["10.0.0.1/32"])),
             ("ipNATs", json!([{"internalIP": "10.0.0.1"}])),
             ("qosControls", json!({"ingressBandwidth": 1})),
+        ],
+        Kind::Tier => vec![
+            ("order", json!(100)),
+            ("order", json!(0.5)),
+            ("defaultAction", json!("Pass")),
+        ],
+        Kind::GlobalNetworkPolicy | Kind::StagedGlobalNetworkPolicy => vec![
+            ("tier", json!("default")),
+            ("order", json!(1e6)),
+            ("ingress", rules()),
+            ("egress", rules()),
+            ("preDNAT", json!(true)),
+            ("types", json!(["Egress"])),
+        ],
+        Kind::NetworkPolicy | Kind::StagedNetworkPolicy => vec![
+            ("ingress", rules()),
+            ("egress", rules()),
+            ("selector", json!("has(a)")),
+            ("performanceHints", json!(["AssumeNeededOnEveryNode"])),
+        ],
+        Kind::StagedKubernetesNetworkPolicy => vec![
+            ("stagedAction", json!("Ignore")),
+            ("podSelector", json!({"matchLabels": {"a": "b"}})),
+            (
+                "ingress",
+                json!([{"ports": [{"port": 80}], "from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]),
+            ),
+            ("policyTypes", json!(["Ingress"])),
+        ],
+        Kind::GlobalNetworkSet | Kind::NetworkSet => {
+            vec![("nets", json!(["10.0.0.0/8", "fd00::1"]))]
+        }
+        Kind::Profile => vec![("ingress", rules()), ("labelsToApply", json!({"a": "b"}))],
+        Kind::HostEndpoint => vec![
+            ("node", json!("n")),
+            ("interfaceName", json!("*")),
+            ("expectedIPs", json!(["10.0.0.1"])),
+            (
+                "ports",
+                json!([{"name": "http", "protocol": "TCP", "port": 80}, {"protocol": 17}]),
+            ),
+        ],
+        Kind::FelixConfiguration => vec![
+            ("vxlanPort", json!(4789)),
+            ("iptablesRefreshInterval", json!("90s")),
+            ("failsafeInboundHostPorts", json!([])),
+            ("routeTableRanges", json!([{"min": 1, "max": 250}])),
+            ("bpfConnectTimeLoadBalancingEnabled", json!(true)),
+            ("natPortRange", json!("32768:65535")),
+        ],
+        Kind::KubeControllersConfiguration => vec![
+            ("controllers", json!({"node": {}, "loadBalancer": {}})),
+            ("etcdV3CompactionPeriod", json!("10m")),
+            ("healthChecks", json!("Disabled")),
+        ],
+        Kind::CalicoNodeStatus => vec![
+            ("node", json!("n")),
+            ("classes", json!(["BGP"])),
+            ("updatePeriodSeconds", json!(10)),
+        ],
+        Kind::BlockAffinity => vec![
+            ("state", json!("confirmed")),
+            ("cidr", json!("10.0.0.0/26")),
         ],
         Kind::ClusterInformation => vec![
             ("clusterGUID", json!("a")),
@@ -184,11 +263,15 @@ proptest! {
             Ok(mut object) => {
                 prop_assert_eq!(&shown(&object), &object);
                 let entry = resource::Entry { key: object.key(), value: object.to_stored(), revision: 3 };
-                let read = AnyObject::from_entry(&entry).unwrap();
+                let mut read = AnyObject::from_entry(&entry).unwrap();
+                let again = resource::Entry { value: read.to_stored(), ..entry };
+                prop_assert_eq!(&AnyObject::from_entry(&again).unwrap(), &read);
                 object.metadata_mut().resource_version = Some("3".to_string());
-                prop_assert_eq!(&read, &object);
                 let _ = validate::validate(&object);
+                // Reading sets some of the defaults.
                 validate::set_defaults(&mut object);
+                validate::set_defaults(&mut read);
+                prop_assert_eq!(&read, &object);
                 let once = object.clone();
                 validate::set_defaults(&mut object);
                 prop_assert_eq!(object, once, "defaults are set once");

@@ -2,10 +2,10 @@
 //! byte for byte.
 
 use resource::kinds::{
-    BgpConfiguration, BgpFilter, BgpPeer, ClusterInformation, EndpointSlice, IpPool, Node, Service,
-    WorkloadEndpoint,
+    EndpointSlice, FelixConfiguration, GlobalNetworkPolicy, Node, Service, TIER_LABEL,
 };
-use resource::{Entry, Key, Kind, Object, Spec};
+use resource::{AnyObject, Entry, Key, Kind, KindVisitor, Object, Spec};
+use serde_json::{Value, json};
 
 fn entry(path: &str, value: &str) -> Entry {
     Entry {
@@ -26,21 +26,24 @@ fn round_trip<S: Spec>(entry: &Entry) -> Object<S> {
     object
 }
 
+struct RoundTrip<'a>(&'a Entry);
+
+impl KindVisitor for RoundTrip<'_> {
+    type Output = ();
+
+    fn visit<S: Spec>(self)
+    where
+        AnyObject: From<Object<S>>,
+    {
+        round_trip::<S>(self.0);
+    }
+}
+
 fn check_kind(entry: &Entry) -> Kind {
     let Key::Resource { kind, .. } = entry.key else {
         panic!("{}", entry.key)
     };
-    match kind {
-        Kind::BgpConfiguration => drop::<BgpConfiguration>(round_trip(entry)),
-        Kind::BgpPeer => drop::<BgpPeer>(round_trip(entry)),
-        Kind::BgpFilter => drop::<BgpFilter>(round_trip(entry)),
-        Kind::Node => drop::<Node>(round_trip(entry)),
-        Kind::IpPool => drop::<IpPool>(round_trip(entry)),
-        Kind::WorkloadEndpoint => drop::<WorkloadEndpoint>(round_trip(entry)),
-        Kind::ClusterInformation => drop::<ClusterInformation>(round_trip(entry)),
-        Kind::Service => drop::<Service>(round_trip(entry)),
-        Kind::EndpointSlice => drop::<EndpointSlice>(round_trip(entry)),
-    }
+    kind.visit(RoundTrip(entry));
     kind
 }
 
@@ -54,7 +57,7 @@ fn what_calico_stored_is_written_back_byte_for_byte() {
         .collect();
     kinds.sort();
     kinds.dedup();
-    assert_eq!(kinds.len(), 6, "{kinds:?}");
+    assert_eq!(kinds.len(), 18, "{kinds:?}");
 }
 
 #[test]
@@ -100,6 +103,212 @@ fn every_field_is_written_in_calicos_order() {
         r#"{"bgp":{"asNumber":4200000000,"ipv4Address":"10.0.0.1/24","ipv6Address":"fd00::1/64","ipv4IPIPTunnelAddr":"10.244.0.1","routeReflectorClusterID":"244.0.0.1"},"ipv4VXLANTunnelAddr":"10.244.0.2","vxlanTunnelMACAddr":"66:00:00:00:00:01","ipv6VXLANTunnelAddr":"fd00::2","vxlanTunnelMACAddrV6":"66:00:00:00:00:02","orchRefs":[{"nodeName":"n","orchestrator":"k8s"}],"wireguard":{"interfaceIPv4Address":"10.244.0.3","interfaceIPv6Address":"fd00::3"},"addresses":[{"address":"10.0.0.1/24","type":"CalicoNodeIP"},{"address":"10.0.0.1","type":"InternalIP"}],"interfaces":[{"name":"eth0","addresses":["10.0.0.1"]}]}"#,
         r#","status":{"wireguardPublicKey":"a","wireguardPublicKeyV6":"b","podCIDRs":["10.244.1.0/24"]}"#,
     );
+}
+
+#[test]
+fn every_field_of_policies_and_their_like_is_written_in_calicos_order() {
+    let root = "/calico/resources/v3/projectcalico.org";
+    let check = |kind: &str, plural: &str, place: &str, metadata: &str, rest: &str| {
+        let value = format!(
+            "{{\"kind\":\"{kind}\",\"apiVersion\":\"projectcalico.org/v3\",\"metadata\":{metadata},\"spec\":{rest}}}"
+        );
+        check_kind(&entry(&format!("{root}/{plural}/{place}"), &value));
+    };
+    let rule = r#"{"action":"Allow","ipVersion":4,"protocol":"ICMP","icmp":{"type":8,"code":0},"notProtocol":"TCP","notICMP":{"type":3},"source":{"nets":["10.0.0.0/8"],"selector":"a == 'b'","namespaceSelector":"global()","ports":[1,"2:3","http"],"notNets":["10.1.0.0/16"],"notSelector":"has(c)","notPorts":[9],"serviceAccounts":{"names":["x"],"selector":"has(d)"}},"destination":{"services":{"name":"s","namespace":"n"}},"http":{"methods":["GET"],"paths":[{"exact":"/a"},{"prefix":"/b"}]},"metadata":{"annotations":{"k":"v"}}}"#;
+    let hidden = r#""labels":{"projectcalico.org/tier":"t"},"annotations":{"projectcalico.org/metadata":"{\"name\":\"x\"}"}}"#;
+    let cluster = format!("{{\"name\":\"x\",{hidden}");
+    let namespaced = format!("{{\"name\":\"x\",\"namespace\":\"n\",{hidden}");
+    let head = format!(
+        r#""tier":"t","order":0.5,"ingress":[{rule}],"egress":[{rule}],"selector":"all()","types":["Ingress","Egress"]"#
+    );
+    let hints = r#""performanceHints":["AssumeNeededOnEveryNode"]"#;
+    let global = format!(
+        r#""doNotTrack":true,"preDNAT":true,"applyOnForward":true,"serviceAccountSelector":"has(x)","namespaceSelector":"has(y)",{hints}"#
+    );
+    let local = format!(r#""serviceAccountSelector":"has(x)",{hints}"#);
+    let staged = r#""stagedAction":"Learn""#;
+    check(
+        "GlobalNetworkPolicy",
+        "globalnetworkpolicies",
+        "x",
+        &cluster,
+        &format!("{{{head},{global}}}"),
+    );
+    check(
+        "NetworkPolicy",
+        "networkpolicies",
+        "n/x",
+        &namespaced,
+        &format!("{{{head},{local}}}"),
+    );
+    check(
+        "StagedGlobalNetworkPolicy",
+        "stagedglobalnetworkpolicies",
+        "x",
+        &cluster,
+        &format!("{{{staged},{head},{global}}}"),
+    );
+    check(
+        "StagedNetworkPolicy",
+        "stagednetworkpolicies",
+        "n/x",
+        &namespaced,
+        &format!("{{{staged},{head},{local}}}"),
+    );
+    let named = r#"{"name":"x"}"#;
+    let in_n = r#"{"name":"x","namespace":"n"}"#;
+    check(
+        "StagedKubernetesNetworkPolicy",
+        "stagedkubernetesnetworkpolicies",
+        "n/x",
+        in_n,
+        r#"{"stagedAction":"Set","podSelector":{"matchLabels":{"a":"b"},"matchExpressions":[{"key":"c","operator":"In","values":["d"]}]},"ingress":[{"ports":[{"protocol":"TCP","port":"http"},{"port":1,"endPort":2}],"from":[{"podSelector":{},"namespaceSelector":{"matchLabels":{"e":"f"}}},{"ipBlock":{"cidr":"10.0.0.0/8","except":["10.1.0.0/16"]}}]}],"egress":[{"ports":[{}],"to":[{"podSelector":{}}]}],"policyTypes":["Ingress"]}"#,
+    );
+    check(
+        "NetworkSet",
+        "networksets",
+        "n/x",
+        in_n,
+        r#"{"nets":["10.0.0.0/8","10.0.0.1"]}"#,
+    );
+    check("GlobalNetworkSet", "globalnetworksets", "x", named, "{}");
+    check(
+        "IPReservation",
+        "ipreservations",
+        "x",
+        named,
+        r#"{"reservedCIDRs":["10.0.0.0/30"]}"#,
+    );
+    check(
+        "Profile",
+        "profiles",
+        "x",
+        named,
+        &format!(r#"{{"ingress":[{rule}],"egress":[{rule}],"labelsToApply":{{"a":"b"}}}}"#),
+    );
+    check(
+        "HostEndpoint",
+        "hostendpoints",
+        "x",
+        named,
+        r#"{"node":"n","interfaceName":"*","expectedIPs":["10.0.0.1"],"profiles":["p"],"ports":[{"name":"http","protocol":"TCP","port":80},{"name":"six","protocol":6,"port":81}]}"#,
+    );
+    check(
+        "Tier",
+        "tiers",
+        "x",
+        named,
+        r#"{"order":-1.5,"defaultAction":"Pass"},"status":{"conditions":[{"type":"Ready"}]}"#,
+    );
+    check(
+        "IPAMConfiguration",
+        "ipamconfigurations",
+        "x",
+        named,
+        r#"{"strictAffinity":true,"maxBlocksPerHost":4,"autoAllocateBlocks":false,"kubeVirtVMAddressPersistence":"Disabled"}"#,
+    );
+    let controllers = r#"{"logSeverityScreen":"Info","healthChecks":"Enabled","etcdV3CompactionPeriod":"10m0s","prometheusMetricsPort":0,"controllers":{"node":{"reconcilerPeriod":"5m0s","syncLabels":"Enabled","hostEndpoint":{"autoCreate":"Enabled","createDefaultHostEndpoint":"Disabled","templates":[{"generateName":"g","interfaceCIDRs":["10.0.0.0/8"],"interfacePattern":"eth.*","labels":{"a":"b"},"nodeSelector":"all()"}]},"leakGracePeriod":"15m0s"},"policy":{"reconcilerPeriod":"5m0s"},"workloadEndpoint":{},"serviceAccount":{},"namespace":{},"loadBalancer":{"assignIPs":"AllServices"},"policyMigration":{"enabled":"Enabled"}},"debugProfilePort":1}"#;
+    check(
+        "KubeControllersConfiguration",
+        "kubecontrollersconfigurations",
+        "default",
+        r#"{"name":"default"}"#,
+        &format!(
+            r#"{controllers},"status":{{"runningConfig":{controllers},"environmentVars":{{"A":"b"}}}}"#
+        ),
+    );
+    check(
+        "CalicoNodeStatus",
+        "caliconodestatuses",
+        "x",
+        named,
+        r#"{"node":"n","classes":["BGP"],"updatePeriodSeconds":0},"status":{"lastUpdated":"2026-11-22T22:22:30Z","agent":{"birdV4":{"state":"Ready","version":"v","routerID":"10.0.0.1","lastBootTime":"a","lastReconfigurationTime":"b"},"birdV6":{}},"bgp":{"numberEstablishedV4":1,"numberNotEstablishedV4":0,"numberEstablishedV6":0,"numberNotEstablishedV6":0,"peersV4":[{"peerIP":"10.0.0.2","type":"NodeMesh","state":"Established","since":"c"}]},"routes":{"routesV4":[{"type":"FIB","destination":"10.0.0.0/8","gateway":"10.0.0.2","interface":"eth0","learnedFrom":{"sourceType":"BGPPeer","peerIP":"10.0.0.2"}}]}}"#,
+    );
+}
+
+/// The fields of FelixConfiguration in version 3.32.1, in the order in which Calico writes them.
+#[test]
+fn every_parameter_of_felix_is_known_and_written_in_its_place() {
+    let names: Vec<&str> = include_str!("golden/felix-fields.txt").lines().collect();
+    // Objects first: a type of several fields is read from a list too, field by field.
+    let candidates = [
+        json!(true),
+        json!(7),
+        json!("1m30s"),
+        json!({"min": 1, "max": 2}),
+        json!({"tcpSynSent": "Auto"}),
+        json!({"a": "b"}),
+        json!([{"min": 1, "max": 2}]),
+        json!([{"protocol": "tcp", "port": 22, "net": "10.0.0.0/8"}]),
+        json!([{"name": "a", "timeout": "1m30s"}]),
+        json!(["10.0.0.0/8"]),
+        json!([80, "81:82"]),
+    ];
+    let document = |spec: Value| json!({"kind": "FelixConfiguration", "apiVersion": "projectcalico.org/v3", "metadata": {"name": "x"}, "spec": spec});
+    let mut spec = serde_json::Map::new();
+    for name in &names {
+        let fits = |value: &&Value| {
+            FelixConfiguration::from_value(document(json!({*name: value}))).is_ok()
+        };
+        let value = candidates.iter().find(fits);
+        spec.insert(
+            name.to_string(),
+            value.unwrap_or_else(|| panic!("{name}")).clone(),
+        );
+    }
+    // The fields are given in another order than they are written in.
+    let shuffled: serde_json::Map<String, Value> = spec
+        .iter()
+        .rev()
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    let object = FelixConfiguration::from_value(document(shuffled.into())).unwrap();
+    let shown = object.to_value();
+    let written: Vec<&String> = shown["spec"].as_object().unwrap().keys().collect();
+    assert_eq!(written, names);
+    for (name, value) in &spec {
+        assert_eq!(shown["spec"][name], *value, "{name}");
+    }
+}
+
+/// What other versions of Calico stored is read: fields that this one does not have are passed over, as Calico does.
+#[test]
+fn what_other_versions_stored_is_read() {
+    let path = "/calico/resources/v3/projectcalico.org/felixconfigurations/default";
+    let stored = r#"{"kind":"FelixConfiguration","apiVersion":"projectcalico.org/v3","metadata":{"name":"default","newer":1},"spec":{"iptablesLockFilePath":"/run/xtables.lock","vxlanPort":4789,"failsafeInboundHostPorts":[{"protocol":"tcp","port":22,"newer":{}}],"bpfLogLevel":""},"newer":[]}"#;
+    let object = FelixConfiguration::from_entry(&entry(path, stored)).unwrap();
+    assert_eq!(
+        object.to_stored(),
+        r#"{"kind":"FelixConfiguration","apiVersion":"projectcalico.org/v3","metadata":{"name":"default"},"spec":{"vxlanPort":4789,"failsafeInboundHostPorts":[{"protocol":"tcp","port":22}],"bpfLogLevel":""}}"#
+    );
+    // A document that somebody gives is read strictly, and what is no number is none in the store either.
+    let refused = FelixConfiguration::from_json(stored)
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("unknown field"), "{refused}");
+    let wrong = stored.replace("4789", "\"x\"");
+    assert!(FelixConfiguration::from_entry(&entry(path, &wrong)).is_err());
+}
+
+/// Policies that versions before 3.30 stored have no annotation, and those of the default tier another name.
+#[test]
+fn policies_of_older_versions_have_their_own_names() {
+    let name = |stored: &str, tier: &str| {
+        let path = format!("/calico/resources/v3/projectcalico.org/globalnetworkpolicies/{stored}");
+        let value = format!(
+            r#"{{"kind":"GlobalNetworkPolicy","apiVersion":"projectcalico.org/v3","metadata":{{"name":"{stored}"}},"spec":{{"tier":"{tier}"}}}}"#
+        );
+        let policy = GlobalNetworkPolicy::from_entry(&entry(&path, &value)).unwrap();
+        (
+            policy.metadata.name.clone(),
+            policy.metadata.labels[TIER_LABEL].clone(),
+        )
+    };
+    let named = |name: &str| (name.to_string(), "default".to_string());
+    assert_eq!(name("default.a", "default"), named("a"));
+    assert_eq!(name("default.a", ""), named("a"));
+    assert_eq!(name("default.a", "sec"), named("default.a"));
+    assert_eq!(name("a", "default"), named("a"));
 }
 
 #[test]

@@ -147,7 +147,8 @@ fn errors_are_calicoctls() {
          {kind: IPPool, apiVersion: projectcalico.org/v3, metadata: {name: my-pool}, \
           spec: {cidr: 10.244.0.0/16, ipipMode: CrossSubnet, natOutgoing: true}}",
     );
-    now(Client::new(&session.store).ensure_initialised(&stamp(), "0")).unwrap();
+    now(Client::new(&session.store).ensure_initialised(&std::array::from_fn(|_| stamp()), "0"))
+        .unwrap();
     let golden = include_str!("golden/write-errors.txt");
     let mut commands = 0;
     let mut wrong = String::new();

@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::spec::Others;
+use crate::validate::FieldError;
+use crate::validate::checks::{
+    self, COMMUNITY_PATTERN, Checks, ROUTE_PRIORITY_MAX, is_community, is_name, is_net,
+};
 use crate::{Kind, NoStatus, Object, Spec};
 
 /// A BGPConfiguration.
@@ -166,4 +171,243 @@ pub struct CidrBlock {
 impl Spec for BgpConfigurationSpec {
     const KIND: Kind = Kind::BgpConfiguration;
     type Status = NoStatus;
+
+    fn set_defaults(object: &mut BgpConfiguration) {
+        let spec = &mut object.spec;
+        if spec.log_severity_screen.is_empty() {
+            spec.log_severity_screen = "Info".to_string();
+        }
+        spec.service_load_balancer_aggregation
+            .get_or_insert_with(|| "Enabled".to_string());
+    }
+
+    fn validate(object: &BgpConfiguration) -> Vec<FieldError> {
+        rules(&object.spec)
+    }
+
+    fn check(
+        object: &BgpConfiguration,
+        _stored: Option<&BgpConfiguration>,
+        _others: &Others<'_>,
+    ) -> Vec<FieldError> {
+        default_only(&object.metadata.name, &object.spec)
+    }
+}
+
+fn rules(spec: &BgpConfigurationSpec) -> Vec<FieldError> {
+    let mut checks = Checks::default();
+    checks.tag(
+        "LogSeverityScreen",
+        &spec.log_severity_screen,
+        "logLevel",
+        checks::is_log_level,
+    );
+    let blocks: [(&str, &[CidrBlock]); 3] = [
+        ("serviceLoadBalancerIPs", &spec.service_load_balancer_ips),
+        ("serviceExternalIPs", &spec.service_external_ips),
+        ("serviceClusterIPs", &spec.service_cluster_ips),
+    ];
+    for block in blocks.iter().flat_map(|(_, blocks)| *blocks) {
+        checks.tag("CIDR", &block.cidr, "net", is_net);
+    }
+    for community in &spec.communities {
+        checks.required("Name", &community.name);
+        checks.tag("Name", &community.name, "name", is_name);
+        checks.required("Value", &community.value);
+    }
+    for advertisement in &spec.prefix_advertisements {
+        checks.required("CIDR", &advertisement.cidr);
+        checks.tag("CIDR", &advertisement.cidr, "net", is_net);
+        if advertisement.communities.is_empty() {
+            checks.required("Communities", "");
+        }
+    }
+    if spec.listen_port == Some(0) {
+        checks.fields.push(FieldError::tag("ListenPort", "0", "gt"));
+    }
+    for (i, interface) in spec.ignored_interfaces.iter().enumerate() {
+        checks.item("IgnoredInterfaces", i, interface, "ignoredInterface", |v| {
+            v != "*" && checks::is_interface(&v.replace('*', "x"))
+        });
+    }
+    let (v4, v6) = (
+        &spec.local_workload_peering_ipv4,
+        &spec.local_workload_peering_ipv6,
+    );
+    checks.tag("LocalWorkloadPeeringIPV4", v4, "ipv4", checks::is_ipv4);
+    checks.tag("LocalWorkloadPeeringIPV6", v6, "ipv6", checks::is_ipv6);
+    communities(spec, &mut checks);
+    mesh(spec, &mut checks);
+    schema(spec, &blocks, &mut checks);
+    checks.fields
+}
+
+/// The rules of the CRD's schema.
+fn schema(spec: &BgpConfigurationSpec, blocks: &[(&str, &[CidrBlock])], checks: &mut Checks) {
+    for (name, blocks) in blocks {
+        for (i, block) in blocks.iter().enumerate() {
+            checks.schema_cidr(&format!("spec.{name}[{i}].cidr"), &block.cidr);
+        }
+    }
+    let aggregation = spec.service_load_balancer_aggregation.as_deref();
+    checks.supported(
+        "spec.serviceLoadBalancerAggregation",
+        aggregation,
+        &["Enabled", "Disabled"],
+    );
+    for (i, community) in spec.communities.iter().enumerate() {
+        let parts: Vec<&str> = community.value.split(':').collect();
+        let digits = |p: &&str| !p.is_empty() && p.chars().all(|c| c.is_ascii_digit());
+        if !(2..=3).contains(&parts.len()) || !parts.iter().all(digits) {
+            let path = format!("spec.communities[{i}].value");
+            let reason = format!("{path} in body should match '{COMMUNITY_PATTERN}'");
+            checks.fields.push(FieldError::without_value(path, reason));
+        }
+    }
+    for (i, advertisement) in spec.prefix_advertisements.iter().enumerate() {
+        let path = format!("spec.prefixAdvertisements[{i}].cidr");
+        checks.schema_cidr(&path, &advertisement.cidr);
+    }
+    if spec.listen_port == Some(0) {
+        checks.fields.push(FieldError::without_value(
+            "spec.listenPort",
+            "spec.listenPort in body should be greater than or equal to 1",
+        ));
+    }
+    checks.supported(
+        "spec.bindMode",
+        spec.bind_mode.as_deref(),
+        &["None", "NodeIP"],
+    );
+    let program = spec.program_cluster_routes.as_deref();
+    checks.supported(
+        "spec.programClusterRoutes",
+        program,
+        &["Enabled", "Disabled"],
+    );
+    for (path, priority) in [
+        (
+            "spec.ipv4NormalRoutePriority",
+            spec.ipv4_normal_route_priority,
+        ),
+        (
+            "spec.ipv6NormalRoutePriority",
+            spec.ipv6_normal_route_priority,
+        ),
+    ] {
+        let bound = match priority {
+            Some(0) => "greater than or equal to 1".to_string(),
+            Some(n) if n > ROUTE_PRIORITY_MAX => {
+                format!("less than or equal to {ROUTE_PRIORITY_MAX}")
+            }
+            _ => continue,
+        };
+        let reason = format!("{path} in body should be {bound}");
+        checks.fields.push(FieldError::without_value(path, reason));
+    }
+    let off = spec.node_to_node_mesh_enabled == Some(false);
+    for (set, field) in [
+        (spec.node_mesh_password.is_some(), "nodeMeshPassword"),
+        (
+            spec.node_mesh_max_restart_time.is_some(),
+            "nodeMeshMaxRestartTime",
+        ),
+    ] {
+        let reason = format!("{field} cannot be set when nodeToNodeMeshEnabled is false");
+        checks.spec(off && set, &reason);
+    }
+}
+
+fn communities(spec: &BgpConfigurationSpec, checks: &mut Checks) {
+    if !spec.communities.is_empty() && spec.prefix_advertisements.is_empty() {
+        checks.fields.push(FieldError::without_value(
+            "Spec.Communities[]",
+            "communities are defined but not used in Spec.PrefixAdvertisement[].",
+        ));
+    }
+    for community in &spec.communities {
+        checks.rule(
+            !is_community(&community.value),
+            "Spec.Communities[].Value",
+            &community.value,
+            "invalid community value or format used.",
+        );
+    }
+    let defined = |name: &str| spec.communities.iter().any(|c| c.name == name);
+    for used in spec
+        .prefix_advertisements
+        .iter()
+        .flat_map(|a| &a.communities)
+    {
+        checks.rule(
+            !is_community(used) && !defined(used),
+            "Spec.PrefixAdvertisement[].Communities[]",
+            used,
+            "community used is invalid or not defined.",
+        );
+    }
+}
+
+/// What is said of the mesh's sessions needs the mesh.
+fn mesh(spec: &BgpConfigurationSpec, checks: &mut Checks) {
+    let off = spec.node_to_node_mesh_enabled == Some(false);
+    for (set, field) in [
+        (spec.node_mesh_password.is_some(), "NodeMeshPassword"),
+        (
+            spec.node_mesh_max_restart_time.is_some(),
+            "NodeMeshMaxRestartTime",
+        ),
+    ] {
+        let reason = format!("spec.{field} cannot be set if spec.NodeToNodeMesh is disabled");
+        checks.rule(off && set, &format!("Spec.{field}"), "{...}", &reason);
+    }
+}
+
+/// What only the configuration named `default` may set.
+fn default_only(name: &str, spec: &BgpConfigurationSpec) -> Vec<FieldError> {
+    if name == "default" {
+        return Vec::new();
+    }
+    [
+        (
+            "NodeToNodeMeshEnabled",
+            "nodeToNodeMeshEnabled",
+            spec.node_to_node_mesh_enabled.is_some(),
+        ),
+        ("ASNumber", "ASNumber", spec.as_number.is_some()),
+        (
+            "ServiceLoadBalancerIPs",
+            "ServiceLoadBalancerIPs",
+            !spec.service_load_balancer_ips.is_empty(),
+        ),
+        (
+            "ServiceExternalIPs",
+            "ServiceExternalIPs",
+            !spec.service_external_ips.is_empty(),
+        ),
+        (
+            "ServiceClusterIPs",
+            "ServiceClusterIPs",
+            !spec.service_cluster_ips.is_empty(),
+        ),
+        (
+            "NodeMeshPassword",
+            "nodeMeshPassword",
+            spec.node_mesh_password.is_some(),
+        ),
+        (
+            "NodeMeshMaxRestartTime",
+            "nodeMeshMaxRestartTime",
+            spec.node_mesh_max_restart_time.is_some(),
+        ),
+    ]
+    .into_iter()
+    .filter(|(_, _, set)| *set)
+    .map(|(field, word, _)| {
+        FieldError::without_value(
+            format!("BGPConfiguration.Spec.{field}"),
+            format!("Cannot set {word} on a non default BGP Configuration."),
+        )
+    })
+    .collect()
 }

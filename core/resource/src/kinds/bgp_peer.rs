@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::spec::{Need, Others};
+use crate::validate::FieldError;
+use crate::validate::checks::{Checks, is_ip, is_ip_port, is_name, peer_address};
 use crate::{Kind, NoStatus, Object, Spec};
 
 /// A BGPPeer.
@@ -92,11 +95,6 @@ fn none_or_zero(number: &Option<u32>) -> bool {
     number.is_none_or(|n| n == 0)
 }
 
-impl Spec for BgpPeerSpec {
-    const KIND: Kind = Kind::BgpPeer;
-    type Status = NoStatus;
-}
-
 /// Reads an AS number as Calico does: an integer, a decimal string, or dotted `"high.low"`.
 ///
 /// # Errors
@@ -167,4 +165,183 @@ fn as_number_of<'de, D: Deserializer<'de>>(
     parsed
         .map(Some)
         .ok_or_else(|| Error::custom(format!("invalid AS Number format ({text})")))
+}
+
+impl Spec for BgpPeerSpec {
+    const KIND: Kind = Kind::BgpPeer;
+    type Status = NoStatus;
+
+    fn validate(peer: &BgpPeer) -> Vec<FieldError> {
+        rules(&peer.spec)
+    }
+
+    fn needs(peer: &BgpPeer, _creates: bool) -> Vec<Need> {
+        if peer.spec.filters.is_empty() {
+            Vec::new()
+        } else {
+            vec![Need::Filters]
+        }
+    }
+
+    fn check(peer: &BgpPeer, _stored: Option<&BgpPeer>, others: &Others<'_>) -> Vec<FieldError> {
+        absent_filters(&peer.spec, others.filters)
+    }
+}
+
+fn rules(spec: &BgpPeerSpec) -> Vec<FieldError> {
+    let mut checks = Checks::default();
+    checks.tag("Node", &spec.node, "name", is_name);
+    checks.selector("NodeSelector", "spec.nodeSelector", &spec.node_selector);
+    checks.tag("PeerIP", &spec.peer_ip, "IP:port", is_ip_port);
+    checks.selector("PeerSelector", "spec.peerSelector", &spec.peer_selector);
+    let source = spec.source_address.as_deref().unwrap_or_default();
+    checks.tag("SourceAddress", source, "sourceAddress", |v| {
+        ["UseNodeIP", "None"].contains(&v)
+    });
+    checks.tag("ReachableBy", &spec.reachable_by, "reachableBy", is_ip);
+    for (i, filter) in spec.filters.iter().enumerate() {
+        checks.item("Filters", i, filter, "name", is_name);
+    }
+    checks.selector(
+        "LocalWorkloadSelector",
+        "spec.localWorkloadSelector",
+        &spec.local_workload_selector,
+    );
+    between_fields(spec, &mut checks);
+    schema(spec, &mut checks);
+    checks.fields
+}
+
+/// The rules of the validator between fields.
+fn between_fields(spec: &BgpPeerSpec, checks: &mut Checks) {
+    let set = |text: &str| !text.is_empty();
+    let as_number = spec.as_number.unwrap_or(0);
+    checks.rule(
+        set(&spec.node) && set(&spec.node_selector),
+        "Node",
+        &spec.node,
+        "Node field must be empty when NodeSelector is specified",
+    );
+    checks.rule(
+        set(&spec.peer_ip) && set(&spec.peer_selector),
+        "PeerIP",
+        &spec.peer_ip,
+        "PeerIP field must be empty when PeerSelector is specified",
+    );
+    checks.rule(
+        as_number != 0 && set(&spec.peer_selector),
+        "ASNumber",
+        as_number.to_string(),
+        "ASNumber field must be empty when PeerSelector is specified",
+    );
+    checks.rule(
+        spec.keep_original_next_hop && spec.next_hop_mode.is_some(),
+        "KeepOriginalNextHop",
+        // Calico shows this value.
+        &spec.peer_ip,
+        "The KeepOriginalNextHop field is deprecated. It must not be set to true when NextHopMode is configured.",
+    );
+    if set(&spec.reachable_by) {
+        checks.rule(
+            spec.peer_ip.is_empty(),
+            "ReachableBy",
+            &spec.reachable_by,
+            // Calico's spelling.
+            "ReachablyBy field must be empty when PeerIP is empty",
+        );
+        let peer = peer_address(&spec.peer_ip);
+        let gateway: Option<std::net::IpAddr> = spec.reachable_by.parse().ok();
+        checks.rule(
+            peer.zip(gateway)
+                .is_some_and(|(p, g)| p.is_ipv4() != g.is_ipv4()),
+            "ReachableBy",
+            &spec.reachable_by,
+            "ReachableBy and PeerIP address family mismatched",
+        );
+    }
+    if set(&spec.local_workload_selector) {
+        checks.rule(
+            set(&spec.peer_ip),
+            "PeerIP",
+            &spec.peer_ip,
+            "PeerIP field must be empty when LocalWorkloadSelector is specified",
+        );
+        checks.rule(
+            set(&spec.peer_selector),
+            "PeerSelector",
+            // Calico shows this value.
+            &spec.peer_ip,
+            "PeerSelector field must be empty when LocalWorkloadSelector is specified",
+        );
+        checks.rule(
+            as_number == 0,
+            "ASNumber",
+            "0",
+            "ASNumber field must NOT be empty when LocalWorkloadSelector is specified",
+        );
+    }
+}
+
+/// The rules of the CRD's schema.
+fn schema(spec: &BgpPeerSpec, checks: &mut Checks) {
+    let set = |text: &str| !text.is_empty();
+    let as_number = spec.as_number.unwrap_or(0) != 0;
+    let workloads = set(&spec.local_workload_selector);
+    checks.supported(
+        "spec.nextHopMode",
+        spec.next_hop_mode.as_deref(),
+        &["Auto", "Self", "Keep"],
+    );
+    let source = spec.source_address.as_deref();
+    checks.supported("spec.sourceAddress", source, &["UseNodeIP", "None"]);
+    checks.max_length("spec.node", &spec.node, 253);
+    checks.max_length("spec.peerIP", &spec.peer_ip, 64);
+    let reverse = spec.reverse_peering.as_deref();
+    checks.supported("spec.reversePeering", reverse, &["Auto", "Manual"]);
+    for (wrong, reason) in [
+        (
+            set(&spec.node) && set(&spec.node_selector),
+            "node and nodeSelector cannot both be set",
+        ),
+        (
+            set(&spec.peer_ip) && set(&spec.peer_selector),
+            "peerIP and peerSelector cannot both be set",
+        ),
+        (
+            as_number && set(&spec.peer_selector),
+            "asNumber must be empty when peerSelector is set",
+        ),
+        (
+            workloads && set(&spec.peer_ip),
+            "peerIP must be empty when localWorkloadSelector is set",
+        ),
+        (
+            workloads && set(&spec.peer_selector),
+            "peerSelector must be empty when localWorkloadSelector is set",
+        ),
+        (
+            workloads && !as_number,
+            "asNumber is required when localWorkloadSelector is set",
+        ),
+    ] {
+        checks.spec(wrong, reason);
+    }
+}
+
+/// Filters that are not there; `known` are the names of those that are.
+fn absent_filters(spec: &BgpPeerSpec, known: &[String]) -> Vec<FieldError> {
+    let absent: Vec<&str> = spec
+        .filters
+        .iter()
+        .filter(|f| !known.contains(f))
+        .map(String::as_str)
+        .collect();
+    if absent.is_empty() {
+        return Vec::new();
+    }
+    vec![FieldError::new(
+        "BGPPeer.Spec.Filters",
+        format!("[{}]", absent.join(" ")),
+        "BGPFilter(s) not found",
+    )]
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, NoStatus, Object, Spec};
+use crate::{Key, Kind, NoStatus, Object, Spec, Verb};
 
 /// The ClusterInformation, always named `default`.
 pub type ClusterInformation = Object<ClusterInformationSpec>;
@@ -35,4 +35,25 @@ pub struct ClusterInformationSpec {
 impl Spec for ClusterInformationSpec {
     const KIND: Kind = Kind::ClusterInformation;
     type Status = NoStatus;
+
+    /// Only programs write it.
+    fn refuse(_object: &ClusterInformation, verb: Verb) -> Option<String> {
+        let what = match verb {
+            Verb::Create => "create or apply",
+            Verb::Apply => {
+                return Some(
+                    "operation apply is not supported on ClusterInformation: resource is readonly"
+                        .to_string(),
+                );
+            }
+            Verb::Replace => "apply or replace",
+        };
+        Some(format!(
+            "operation {what} is not supported on ClusterInformation"
+        ))
+    }
+
+    fn refuse_delete(_key: &Key) -> Option<String> {
+        Some("operation delete is not supported on ClusterInformation".to_string())
+    }
 }

@@ -37,7 +37,7 @@ impl FieldError {
     }
 
     /// A field that fails a rule which has only a name.
-    pub(super) fn tag(field: &str, value: impl Into<String>, tag: &str) -> FieldError {
+    pub(crate) fn tag(field: &str, value: impl Into<String>, tag: &str) -> FieldError {
         FieldError::new(
             field,
             value,

@@ -1,5 +1,7 @@
 //! Names, labels and annotations.
 
+use std::collections::BTreeMap;
+
 use super::FieldError;
 use super::checks::is_name;
 use crate::{Kind, Metadata};
@@ -36,11 +38,33 @@ pub(super) fn validate(kind: Kind, metadata: &Metadata) -> Vec<FieldError> {
         Some(_) => (),
         None if kind.namespaced() => fields.push(FieldError::without_value(
             "Metadata.Namespace",
-            "namespace must be specified for a namespaced resource",
+            "namespace is not specified on namespaced resource",
         )),
         None => (),
     }
-    for (key, value) in &metadata.labels {
+    fields.extend(labels(&metadata.labels));
+    let mut size = 0;
+    for (key, value) in &metadata.annotations {
+        size += key.len() + value.len();
+        if let Some(reason) = qualified_name(&key.to_ascii_lowercase()) {
+            fields.push(FieldError::new("Metadata.Annotations (key)", key, reason));
+        }
+    }
+    if size > ANNOTATIONS_MAX {
+        let above = size - ANNOTATIONS_MAX;
+        fields.push(FieldError::new(
+            "Metadata.Annotations (key)",
+            "map[...]",
+            format!("total size of annotations is too large by {above} bytes"),
+        ));
+    }
+    fields
+}
+
+/// What is wrong with labels.
+pub(crate) fn labels(labels: &BTreeMap<String, String>) -> Vec<FieldError> {
+    let mut fields = Vec::new();
+    for (key, value) in labels {
         if let Some(reason) = qualified_name(key) {
             fields.push(FieldError::new("Metadata.Labels (label)", key, reason));
         }
@@ -50,19 +74,6 @@ pub(super) fn validate(kind: Kind, metadata: &Metadata) -> Vec<FieldError> {
         } else if !value.is_empty() && !is_word(value) {
             fields.push(FieldError::new("Metadata.Labels (value)", value, VALUE));
         }
-    }
-    let mut size = 0;
-    for (key, value) in &metadata.annotations {
-        size += key.len() + value.len();
-        if let Some(reason) = qualified_name(&key.to_ascii_lowercase()) {
-            fields.push(FieldError::new("Metadata.Annotations (key)", key, reason));
-        }
-    }
-    if size > ANNOTATIONS_MAX {
-        fields.push(FieldError::without_value(
-            "Metadata.Annotations",
-            format!("annotations size {size} is larger than limit {ANNOTATIONS_MAX}"),
-        ));
     }
     fields
 }

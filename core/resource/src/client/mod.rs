@@ -1,15 +1,25 @@
 //! Objects in a store by Calico's rules: defaults, validation, revisions, and what goes with what is deleted.
 
-use std::collections::BTreeSet;
-use std::fmt;
+mod error;
+mod release;
+
 use std::future::Future;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde_json::Value;
 
-use crate::kinds::{ClusterInformation, ClusterInformationSpec, IpPool, Node, WorkloadEndpoint};
-use crate::validate::{self, Others, ValidationError};
-use crate::{AnyObject, Entry, Key, KeyPrefix, Kind, Metadata, Object, Spec, Store, StoreError};
+pub use error::ClientError;
+
+use crate::kinds::{
+    BUILT_IN_TIERS, BlockAffinitySpec, ClusterInformation, ClusterInformationSpec, IpPool, Tier,
+    TierSpec,
+};
+use crate::spec::{Need, Others, Verb};
+use crate::validate;
+use crate::{
+    AnyObject, Entry, Key, KeyPrefix, Kind, KindVisitor, Metadata, Object, Spec, Store, StoreError,
+};
 
 /// How often an update is tried again when somebody else wrote in between.
 const TRIES: usize = 5;
@@ -42,59 +52,6 @@ impl Allocations for () {
 
     async fn release_pool(&self, _: IpNet) -> Result<(), String> {
         Ok(())
-    }
-}
-
-/// Why a call did not do what was asked; the text is calicoctl's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ClientError {
-    /// The store refused or failed.
-    Store(StoreError),
-    /// The object is not what it must be.
-    Invalid(ValidationError),
-    /// The kind is written by the programs, not by people.
-    ReadOnly {
-        /// What was asked: `apply`, `create`, `replace`, `delete`.
-        operation: &'static str,
-        /// The kind.
-        kind: Kind,
-    },
-    /// The addresses could not be released.
-    Allocations(String),
-}
-
-impl fmt::Display for ClientError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ClientError::Store(error @ (StoreError::Exists(_) | StoreError::NotFound(_))) => {
-                write!(f, "{error} with error: <nil>")
-            }
-            ClientError::Store(error) => error.fmt(f),
-            ClientError::Invalid(error) => error.fmt(f),
-            ClientError::ReadOnly {
-                operation: operation @ "delete",
-                kind,
-            } => write!(f, "operation {operation} is not supported on {kind}"),
-            ClientError::ReadOnly { operation, kind } => write!(
-                f,
-                "operation {operation} is not supported on {kind}: resource is readonly"
-            ),
-            ClientError::Allocations(text) => f.write_str(text),
-        }
-    }
-}
-
-impl std::error::Error for ClientError {}
-
-impl From<StoreError> for ClientError {
-    fn from(error: StoreError) -> ClientError {
-        ClientError::Store(error)
-    }
-}
-
-impl From<ValidationError> for ClientError {
-    fn from(error: ValidationError) -> ClientError {
-        ClientError::Invalid(error)
     }
 }
 
@@ -133,27 +90,41 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         Client { store, allocations }
     }
 
-    /// Writes ClusterInformation `default` where there is none: with a random GUID of 32 hexadecimal digits, and ready. Calico does
-    /// so before it creates, applies or replaces anything.
+    /// Writes what every cluster has and this one lacks: ClusterInformation `default`, with a random GUID of 32 hexadecimal digits, and
+    /// ready; and the three tiers. Calico does so before it creates, applies or replaces anything. The stamps are for each of them,
+    /// in this order.
     ///
     /// # Errors
     /// The store's.
-    pub async fn ensure_initialised(&self, stamp: &Stamp, guid: &str) -> ClientResult<()> {
-        let key = Key::cluster(Kind::ClusterInformation, "default");
-        if self.store.get(&key).await?.is_some() {
-            return Ok(());
-        }
+    pub async fn ensure_initialised(&self, stamps: &[Stamp; 4], guid: &str) -> ClientResult<()> {
+        let stamped = |name: &str, stamp: &Stamp| Metadata {
+            uid: Some(stamp.uid.clone()),
+            creation_timestamp: Some(stamp.now_rfc3339.clone()),
+            ..Metadata::named(name)
+        };
+        let [cluster, tiers @ ..] = stamps;
         let spec = ClusterInformationSpec {
             cluster_guid: guid.to_string(),
             datastore_ready: Some(true),
             ..ClusterInformationSpec::default()
         };
-        let metadata = Metadata {
-            uid: Some(stamp.uid.clone()),
-            creation_timestamp: Some(stamp.now_rfc3339.clone()),
-            ..Metadata::named("default")
-        };
-        let object = ClusterInformation::new(metadata, spec);
+        self.ensure(ClusterInformation::new(stamped("default", cluster), spec))
+            .await?;
+        for ((name, order, default_action), stamp) in BUILT_IN_TIERS.iter().zip(tiers) {
+            let spec = TierSpec {
+                order: Some(*order),
+                default_action: Some((*default_action).to_string()),
+            };
+            self.ensure(Tier::new(stamped(name, stamp), spec)).await?;
+        }
+        Ok(())
+    }
+
+    async fn ensure<T: Spec>(&self, object: Object<T>) -> ClientResult<()> {
+        let key = object.key();
+        if self.store.get(&key).await?.is_some() {
+            return Ok(());
+        }
         match self.store.create(&key, &object.to_stored()).await {
             Ok(_) | Err(StoreError::Exists(_)) => Ok(()),
             Err(error) => Err(error.into()),
@@ -165,9 +136,35 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
     /// # Errors
     /// [`StoreError::NotFound`]; the store's.
     pub async fn get(&self, key: &Key) -> ClientResult<AnyObject> {
-        match self.store.get(key).await? {
-            Some(entry) => read(&entry),
+        if let Some(built_in) = built_in(key) {
+            return Ok(built_in);
+        }
+        if let Key::Resource {
+            kind: Kind::BlockAffinity,
+            ..
+        } = key
+        {
+            let all = self.affinities().await?;
+            let found = all.items.into_iter().find(|object| object.key() == *key);
+            return found.ok_or_else(|| StoreError::NotFound(key.clone()).into());
+        }
+        match self.find(key).await? {
+            Some(entry) => Ok(AnyObject::from_entry(&entry)?),
             None => Err(StoreError::NotFound(key.clone()).into()),
+        }
+    }
+
+    /// The entry of the object at a key, which may be stored where an older version put it.
+    async fn find(&self, key: &Key) -> ClientResult<Option<Entry>> {
+        if let Some(entry) = self.store.get(key).await? {
+            return Ok(Some(entry));
+        }
+        let Some(old) = old_key(key) else {
+            return Ok(None);
+        };
+        match self.store.get(&old).await? {
+            Some(entry) if AnyObject::from_entry(&entry)?.key() == *key => Ok(Some(entry)),
+            Some(_) | None => Ok(None),
         }
     }
 
@@ -176,13 +173,37 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
     /// # Errors
     /// The store's, and a value that is no object of the kind.
     pub async fn list(&self, kind: Kind, namespace: Option<&str>) -> ClientResult<ObjectList> {
+        if kind == Kind::BlockAffinity {
+            return self.affinities().await;
+        }
         let prefix = match namespace {
             Some(namespace) => KeyPrefix::Namespace(kind, namespace.to_string()),
             None => KeyPrefix::Kind(kind),
         };
         let listing = self.store.list(&prefix).await?;
+        let stored = listing.entries.iter().map(AnyObject::from_entry);
+        let mut items = stored.collect::<Result<Vec<_>, _>>()?;
+        items.extend(all_built_in(kind));
         Ok(ObjectList {
-            items: listing.entries.iter().map(read).collect::<Result<_, _>>()?,
+            items,
+            revision: listing.revision,
+        })
+    }
+
+    /// The nodes' claims on blocks, as resources.
+    async fn affinities(&self) -> ClientResult<ObjectList> {
+        let listing = self.store.list(&KeyPrefix::BlockAffinities).await?;
+        let resource = |entry: &Entry| {
+            let Key::BlockAffinity { host, cidr, .. } = &entry.key else {
+                return None;
+            };
+            // An empty value is a confirmed affinity of old.
+            let affinity = serde_json::from_str(&entry.value).unwrap_or_default();
+            let object = BlockAffinitySpec::of(host, cidr, &affinity, entry.revision);
+            Some(AnyObject::from(object))
+        };
+        Ok(ObjectList {
+            items: listing.entries.iter().filter_map(resource).collect(),
             revision: listing.revision,
         })
     }
@@ -193,28 +214,26 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         Ok(objects.collect::<Result<_, _>>()?)
     }
 
-    /// Writes an object that must not be there. Of its metadata it keeps name, namespace, labels and annotations (Calico).
+    /// Writes an object that must not be there. Its uid and time are the stamp's, whatever it says.
     ///
     /// # Errors
     /// [`StoreError::Exists`]; what is wrong with it; the store's.
     pub async fn create(&self, mut object: AnyObject, stamp: &Stamp) -> ClientResult<AnyObject> {
-        writable(&object, "create")?;
-        let given = std::mem::take(object.metadata_mut());
-        *object.metadata_mut() = Metadata {
-            name: given.name,
-            namespace: given.namespace,
-            labels: given.labels,
-            annotations: given.annotations,
-            uid: Some(stamp.uid.clone()),
-            creation_timestamp: Some(stamp.now_rfc3339.clone()),
-            ..Metadata::default()
-        };
+        allowed(&object, Verb::Create)?;
+        let metadata = object.metadata_mut();
+        metadata.resource_version = None;
+        metadata.uid = Some(stamp.uid.clone());
+        metadata.creation_timestamp = Some(stamp.now_rfc3339.clone());
         validate::set_defaults(&mut object);
         self.check(&object, None).await?;
-        let entry = self
-            .store
-            .create(&object.key(), &object.to_stored())
-            .await?;
+        let key = object.key();
+        if let Some(old) = old_key(&key)
+            && let Some(entry) = self.store.get(&old).await?
+            && AnyObject::from_entry(&entry)?.key() == key
+        {
+            return Err(StoreError::Exists(key).into());
+        }
+        let entry = self.store.create(&key, &object.to_stored()).await?;
         Ok(revised(object, &entry))
     }
 
@@ -224,7 +243,7 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Conflict`]; what is wrong with it; the store's.
     pub async fn update(&self, mut object: AnyObject) -> ClientResult<AnyObject> {
-        writable(&object, "replace")?;
+        allowed(&object, Verb::Replace)?;
         let given = object.metadata().resource_version.clone();
         // Labels that Calico adds are added first, so that they are not taken for the user's.
         validate::set_defaults(&mut object);
@@ -232,7 +251,7 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let Some(entry) = self.store.get(&key).await? else {
+            let Some(entry) = self.find(&key).await? else {
                 return Err(StoreError::NotFound(key).into());
             };
             if given
@@ -241,7 +260,7 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
             {
                 return Err(StoreError::Conflict(key).into());
             }
-            let stored = read(&entry)?;
+            let stored = AnyObject::from_entry(&entry)?;
             let mut next = object.clone();
             *next.metadata_mut() = Metadata {
                 labels: object.metadata().labels.clone(),
@@ -249,8 +268,8 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
                 ..stored.metadata().clone()
             };
             self.check(&next, Some(&stored)).await?;
-            let text = next.to_stored();
-            match self.store.update(&key, &text, entry.revision).await {
+            let text = stored_at(&entry.key, &next);
+            match self.store.update(&entry.key, &text, entry.revision).await {
                 Ok(entry) => return Ok(revised(next, &entry)),
                 Err(StoreError::Conflict(_)) if given.is_none() && tries < TRIES => (),
                 Err(error) => return Err(error.into()),
@@ -263,10 +282,10 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
     /// # Errors
     /// As [`Client::create`] and [`Client::update`].
     pub async fn apply(&self, object: AnyObject, stamp: &Stamp) -> ClientResult<AnyObject> {
-        writable(&object, "apply")?;
+        allowed(&object, Verb::Apply)?;
         let mut named = object.clone();
         validate::set_defaults(&mut named);
-        if self.store.get(&named.key()).await?.is_some() {
+        if self.find(&named.key()).await?.is_some() {
             match self.update(object.clone()).await {
                 // Deleted in between.
                 Err(ClientError::Store(StoreError::NotFound(_))) => (),
@@ -276,12 +295,17 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         match self.create(object.clone(), stamp).await {
             // Created in between.
             Err(ClientError::Store(StoreError::Exists(_))) => self.update(object).await,
+            // What may not be created is updated, and that is not there.
+            Err(ClientError::Refused(_)) if old_key(&named.key()).is_some() => {
+                Err(StoreError::NotFound(named.key()).into())
+            }
             result => result,
         }
     }
 
     /// Deletes an object, whose resourceVersion must be `expected` where that is given, with what hangs on it: a node takes its workload
-    /// endpoints, addresses, blocks, BGPPeers and `node.NAME` configuration with it, a pool its blocks.
+    /// endpoints, addresses, blocks, BGPPeers, HostEndpoints and `node.NAME` configurations with it, a pool its blocks. A tier must be
+    /// without policies.
     ///
     /// Before a pool is deleted it is disabled. Calico waits half a second in between, so that allocations under way end; a caller
     /// with a clock calls [`Client::disable_pool`] and waits.
@@ -289,13 +313,11 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Conflict`]; the store's. What was deleted before stays deleted, and the call may be repeated.
     pub async fn delete(&self, key: &Key, expected: Option<&str>) -> ClientResult<AnyObject> {
-        let object = self.get(key).await?;
-        if let AnyObject::ClusterInformation(_) = object {
-            return Err(ClientError::ReadOnly {
-                operation: "delete",
-                kind: Kind::ClusterInformation,
-            });
-        }
+        deletable(key)?;
+        let Some(entry) = self.find(key).await? else {
+            return Err(StoreError::NotFound(key.clone()).into());
+        };
+        let object = AnyObject::from_entry(&entry)?;
         if expected.is_some_and(|e| object.metadata().resource_version.as_deref() != Some(e)) {
             return Err(StoreError::Conflict(key.clone()).into());
         }
@@ -313,15 +335,11 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
                         .map_err(ClientError::Allocations)?;
                 }
             }
-            AnyObject::BgpConfiguration(_)
-            | AnyObject::BgpPeer(_)
-            | AnyObject::BgpFilter(_)
-            | AnyObject::WorkloadEndpoint(_)
-            | AnyObject::ClusterInformation(_)
-            | AnyObject::Service(_)
-            | AnyObject::EndpointSlice(_) => (),
+            AnyObject::Tier(tier) => self.must_be_empty(&tier.metadata.name).await?,
+            // Nothing hangs on the others.
+            _ => (),
         }
-        self.store.delete(key, revision).await?;
+        self.store.delete(&entry.key, revision).await?;
         Ok(object)
     }
 
@@ -351,17 +369,14 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
 
     /// Checks an object before it is written.
     async fn check(&self, object: &AnyObject, stored: Option<&AnyObject>) -> ClientResult<()> {
-        let creates_pool = stored.is_none() && object.kind() == Kind::IpPool;
-        let (pools, blocks) = if creates_pool {
-            (self.list_of().await?, self.blocks().await?)
-        } else {
-            Default::default()
-        };
-        let mut filters = Vec::new();
-        if let AnyObject::BgpPeer(peer) = object
-            && !peer.spec.filters.is_empty()
-        {
-            filters = self.filters().await?;
+        let (mut pools, mut blocks, mut filters) = (Vec::new(), Vec::new(), Vec::new());
+        for need in object.needs(stored.is_none()) {
+            match need {
+                Need::Pools => pools = self.list_of().await?,
+                Need::Blocks => blocks = self.blocks().await?,
+                Need::Filters => filters = self.filters().await?,
+                Need::Present(key) => drop(self.get(&key).await?),
+            }
         }
         let context = Others {
             pools: &pools,
@@ -393,78 +408,100 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         };
         Ok(listing.entries.into_iter().filter_map(cidr).collect())
     }
+}
 
-    /// Deletes what a node leaves behind (calico-compat §1.4), the node itself last.
-    async fn release_node(&self, node: &Node) -> ClientResult<()> {
-        let name = node.metadata.name.as_str();
-        let endpoints: Vec<WorkloadEndpoint> = self.list_of().await?;
-        let endpoints: Vec<_> = endpoints.iter().filter(|e| e.spec.node == name).collect();
-        let mut addresses: BTreeSet<IpAddr> = tunnel_addresses(node).collect();
-        for network in endpoints.iter().flat_map(|e| &e.spec.ip_networks) {
-            let net = network.parse::<IpNet>().map(|n| n.addr());
-            addresses.extend(net.or_else(|_| network.parse()));
+/// Whether people may write the object.
+fn allowed(object: &AnyObject, verb: Verb) -> ClientResult<()> {
+    match object.refuse(verb) {
+        Some(text) => Err(ClientError::Refused(text)),
+        None => Ok(()),
+    }
+}
+
+/// Whether people may delete what is at a key.
+fn deletable(key: &Key) -> ClientResult<()> {
+    struct Refuse<'a>(&'a Key);
+
+    impl KindVisitor for Refuse<'_> {
+        type Output = Option<String>;
+
+        fn visit<S: Spec>(self) -> Option<String>
+        where
+            AnyObject: From<Object<S>>,
+        {
+            S::refuse_delete(self.0)
         }
-        let addresses: Vec<IpAddr> = addresses.into_iter().collect();
-        self.allocations
-            .release_node(name, &addresses)
-            .await
-            .map_err(ClientError::Allocations)?;
-        let peers: Vec<crate::kinds::BgpPeer> = self.list_of().await?;
-        let peers = peers.iter().filter(|p| p.spec.node == name);
-        let configuration = Key::cluster(Kind::BgpConfiguration, format!("node.{name}"));
-        let keys = endpoints
-            .iter()
-            .map(|e| e.key())
-            .chain(peers.map(Object::key))
-            .chain([configuration]);
-        for key in keys {
-            match self.store.delete(&key, None).await {
-                Ok(_) | Err(StoreError::NotFound(_)) => (),
-                Err(error) => return Err(error.into()),
-            }
+    }
+
+    let Key::Resource { kind, .. } = key else {
+        return Ok(());
+    };
+    match kind.visit(Refuse(key)) {
+        Some(text) => Err(ClientError::Refused(text)),
+        None => Ok(()),
+    }
+}
+
+/// See [`Spec::old_key`].
+fn old_key(key: &Key) -> Option<Key> {
+    struct Old<'a>(&'a Key);
+
+    impl KindVisitor for Old<'_> {
+        type Output = Option<Key>;
+
+        fn visit<S: Spec>(self) -> Option<Key>
+        where
+            AnyObject: From<Object<S>>,
+        {
+            S::old_key(self.0)
         }
-        Ok(())
+    }
+
+    match key {
+        Key::Resource { kind, .. } => kind.visit(Old(key)),
+        _ => None,
     }
 }
 
-/// The addresses of a node's tunnels.
-fn tunnel_addresses(node: &Node) -> impl Iterator<Item = IpAddr> {
-    let spec = &node.spec;
-    let bgp = spec.bgp.as_ref().map(|b| b.ipv4_ipip_tunnel_addr.as_str());
-    let wireguard = spec.wireguard.as_ref();
-    [
-        bgp,
-        Some(spec.ipv4_vxlan_tunnel_addr.as_str()),
-        Some(spec.ipv6_vxlan_tunnel_addr.as_str()),
-        wireguard.map(|w| w.interface_ipv4_address.as_str()),
-        wireguard.map(|w| w.interface_ipv6_address.as_str()),
-    ]
-    .into_iter()
-    .flatten()
-    .filter_map(|address| address.parse().ok())
+/// See [`Spec::built_in`].
+fn all_built_in(kind: Kind) -> Vec<AnyObject> {
+    struct BuiltIn;
+
+    impl KindVisitor for BuiltIn {
+        type Output = Vec<AnyObject>;
+
+        fn visit<S: Spec>(self) -> Vec<AnyObject>
+        where
+            AnyObject: From<Object<S>>,
+        {
+            S::built_in().into_iter().map(AnyObject::from).collect()
+        }
+    }
+
+    kind.visit(BuiltIn)
 }
 
-fn writable(object: &AnyObject, operation: &'static str) -> ClientResult<()> {
-    match object.kind() {
-        kind @ Kind::ClusterInformation => Err(ClientError::ReadOnly { operation, kind }),
-        Kind::BgpConfiguration
-        | Kind::BgpPeer
-        | Kind::BgpFilter
-        | Kind::Node
-        | Kind::IpPool
-        | Kind::WorkloadEndpoint
-        | Kind::Service
-        | Kind::EndpointSlice => Ok(()),
-    }
+fn built_in(key: &Key) -> Option<AnyObject> {
+    let Key::Resource { kind, .. } = key else {
+        return None;
+    };
+    all_built_in(*kind)
+        .into_iter()
+        .find(|object| object.key() == *key)
 }
 
-fn read(entry: &Entry) -> ClientResult<AnyObject> {
-    let mut object = AnyObject::from_entry(entry)?;
-    // Pools that were written before a field was there read as if it had its default (Calico).
-    if let AnyObject::IpPool(pool) = &mut object {
-        validate::set_pool_defaults(pool);
+/// The text of an object for a place where an older version stored it: with that place's name.
+fn stored_at(key: &Key, object: &AnyObject) -> String {
+    let text = object.to_stored();
+    if *key == object.key() {
+        return text;
     }
-    Ok(object)
+    let (Key::Resource { name, .. }, Ok(mut value)) = (key, serde_json::from_str::<Value>(&text))
+    else {
+        return text;
+    };
+    value["metadata"]["name"] = Value::from(name.as_str());
+    value.to_string()
 }
 
 fn revised(mut object: AnyObject, entry: &Entry) -> AnyObject {

@@ -1,0 +1,125 @@
+//! GlobalNetworkPolicy (calico-compat §1.11).
+
+use serde::{Deserialize, Serialize};
+
+use super::forms::go_float;
+use super::policy::{self, Common, Global, Policy};
+use super::rule::Rule;
+use crate::spec::Need;
+use crate::validate::FieldError;
+use crate::validate::checks::Checks;
+use crate::{Key, Kind, NoStatus, Object, Spec};
+
+/// A GlobalNetworkPolicy.
+pub type GlobalNetworkPolicy = Object<GlobalNetworkPolicySpec>;
+
+/// Which traffic endpoints of the whole cluster may have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GlobalNetworkPolicySpec {
+    /// Its tier, which must be there.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tier: String,
+    /// Its place in the tier; lower comes first, none comes last.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "go_float")]
+    pub order: Option<f64>,
+    /// Rules for what comes in, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ingress: Vec<Rule>,
+    /// Rules for what goes out, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<Rule>,
+    /// The endpoints that it is about; empty means all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub selector: String,
+    /// `Ingress`, `Egress`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<String>,
+    /// Before connection tracking.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub do_not_track: bool,
+    /// Before addresses are translated.
+    #[serde(
+        default,
+        skip_serializing_if = "std::ops::Not::not",
+        rename = "preDNAT"
+    )]
+    pub pre_dnat: bool,
+    /// Also for what a host only forwards.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apply_on_forward: bool,
+    /// The service accounts of its pods.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub service_account_selector: String,
+    /// The namespaces of its endpoints.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace_selector: String,
+    /// `AssumeNeededOnEveryNode`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub performance_hints: Vec<String>,
+}
+
+impl Policy for GlobalNetworkPolicySpec {
+    fn common(&self) -> Common<'_> {
+        Common {
+            tier: &self.tier,
+            ingress: &self.ingress,
+            egress: &self.egress,
+            selector: &self.selector,
+            types: &self.types,
+            service_account_selector: &self.service_account_selector,
+            performance_hints: &self.performance_hints,
+        }
+    }
+}
+
+impl Spec for GlobalNetworkPolicySpec {
+    const KIND: Kind = Kind::GlobalNetworkPolicy;
+    type Status = NoStatus;
+
+    fn set_defaults(policy: &mut GlobalNetworkPolicy) {
+        let spec = &mut policy.spec;
+        let (ingress, egress) = (!spec.ingress.is_empty(), !spec.egress.is_empty());
+        policy::set_defaults(&mut spec.tier, &mut spec.types, ingress, egress);
+        policy::label(&mut policy.metadata, &policy.spec.tier);
+    }
+
+    fn complete(policy: &mut GlobalNetworkPolicy) {
+        policy::show_name(&mut policy.metadata, &policy.spec.tier);
+    }
+
+    fn prepare(policy: &mut GlobalNetworkPolicy) {
+        policy::hide_name(&mut policy.metadata);
+    }
+
+    fn old_key(key: &Key) -> Option<Key> {
+        policy::old_key(key)
+    }
+
+    fn needs(policy: &GlobalNetworkPolicy, creates: bool) -> Vec<Need> {
+        policy::needs(policy, creates)
+    }
+
+    fn validate(policy: &GlobalNetworkPolicy) -> Vec<FieldError> {
+        let spec = &policy.spec;
+        let mut checks = Checks::default();
+        let namespaces = |checks: &mut Checks| {
+            checks.selector_tag("NamespaceSelector", &spec.namespace_selector)
+        };
+        policy::fields(policy, namespaces, &mut checks);
+        policy::name(&policy.metadata.name, false, &mut checks);
+        policy::global_rules(policy, &global(spec), &mut checks);
+        policy::schema(policy, &mut checks);
+        policy::global_schema(policy, &global(spec), &mut checks);
+        checks.fields
+    }
+}
+
+fn global(spec: &GlobalNetworkPolicySpec) -> Global<'_> {
+    Global {
+        do_not_track: spec.do_not_track,
+        pre_dnat: spec.pre_dnat,
+        apply_on_forward: spec.apply_on_forward,
+        namespace_selector: &spec.namespace_selector,
+    }
+}
