@@ -95,6 +95,9 @@ fn put(etcd: &Etcd, key: &str, value: &str) {
     assert!(child.wait().unwrap().success());
 }
 
+/// What the version that wrote the values had, and 3.32 has not.
+const NEWER: &str = "\"nftablesFlowTableOffload\":\"Disabled\",";
+
 /// Without what is random or counts.
 fn masked(value: &str) -> String {
     let mut value: serde_json::Value = serde_json::from_str(value).unwrap();
@@ -122,7 +125,7 @@ fn what_calico_wrote_is_read_and_what_we_write_is_the_same() {
     }
     let etcd = Etcd::start();
     for (key, value) in captured() {
-        put(&etcd, key, value);
+        put(&etcd, key, &value.replace(NEWER, ""));
     }
     let before = bytes(&etcd);
     assert_eq!(before.len(), captured().len());
@@ -158,7 +161,10 @@ fn what_calico_wrote_is_read_and_what_we_write_is_the_same() {
     let other = Etcd::start();
     let second = AnyStore::Etcd(other.store());
     let mut compared = 0;
-    for (key, value) in captured() {
+    let mut all = captured();
+    // A policy needs its tier.
+    all.sort_by_key(|(key, _)| !key.contains("/tiers/"));
+    for (key, value) in all {
         let Some(Key::Resource {
             kind,
             namespace,
@@ -167,24 +173,29 @@ fn what_calico_wrote_is_read_and_what_we_write_is_the_same() {
         else {
             continue;
         };
-        if kind == resource::Kind::ClusterInformation {
+        // calicoctl 3.32 writes neither of these; the last one is of a newer version's.
+        if [
+            "ClusterInformation",
+            "CalicoNodeStatus",
+            "IPAMConfiguration",
+        ]
+        .contains(&kind.as_str())
+        {
             continue;
         }
+        let value = value.replace(NEWER, "");
         let flag = namespace.map(|n| format!(" -n {n}")).unwrap_or_default();
         let kind = kind.as_str().to_lowercase();
-        let text = ok(
-            &store,
-            &format!("get {kind} {name} -o yaml --export{flag}"),
-            "",
-        );
+        let line = format!("get {kind} {name} -o yaml --export{flag}");
+        let text = ok(&store, &line, "");
         ok(&second, &format!("apply -f -{flag}"), &text);
         let written = bytes(&other);
         let written = written
             .get(key)
             .unwrap_or_else(|| panic!("{key} is not there"));
-        assert_eq!(masked(written), masked(value), "{key}");
+        assert_eq!(masked(written), masked(&value), "{key}");
         let order = |text: &str| text.split("\"spec\"").nth(1).map(str::to_string);
-        assert_eq!(order(written), order(value), "{key}");
+        assert_eq!(order(written), order(&value), "{key}");
         compared += 1;
     }
     assert!(compared >= 12, "{compared}");
@@ -230,10 +241,9 @@ fn a_store_is_moved_from_sqlite_to_etcd_and_back() {
     let etcd = Etcd::start();
     let second = AnyStore::Etcd(etcd.store());
     let said = ok(&second, "datastore migrate import -f -", &file);
-    assert!(
-        said.contains("Successfully applied 4 resource(s)"),
-        "{said}"
-    );
+    let resources = there.keys().filter(|key| !key.starts_with("/calico/ipam/"));
+    let count = format!("Successfully applied {} resource(s)\n", resources.count());
+    assert!(said.starts_with(&count), "{said}");
     assert!(
         said.ends_with("Please refer to the datastore migration documentation for next steps.\n")
     );

@@ -81,6 +81,7 @@ async fn follow(shared: &Shared, cluster: &mut Option<u64>, heard: &mut Instant)
                 return End::Restarted;
             }
         };
+        // A break counts too: the time to mend it begins here, however long the stream had been quiet.
         *heard = Instant::now();
         let response = match message {
             Ok(Some(response)) => response,
