@@ -26,8 +26,6 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
         "",
         "calicoctl prints a pointer for KubeVirtVMAddressPersistence",
     ),
-    ("ipam check", "", "not here yet"),
-    ("ipam split", "", "not here yet"),
     ("datastore", "", "not here yet"),
     (
         "get clusterinformation",
