@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub mod steps;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
