@@ -280,7 +280,6 @@ fn on_datastore<S: Store + Sync>(
     world: &mut World<'_>,
     open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
 ) -> Result<(), Failure> {
-    let persona = world.persona;
     let Some(args) = read(&usage::DATASTORE, rest, world)? else {
         return Ok(());
     };
