@@ -54,9 +54,9 @@ pub(super) struct Log {
     known: u64,
     changes: VecDeque<Change>,
     bytes: usize,
-    /// Up to this revision another store handed out cursors before this one took its place.
+    /// Cursors up to this revision were handed out by another store before this one took its place, or before all up to there was told.
     stale: u64,
-    /// The cursors up to there that this store has handed out.
+    /// The cursors up to there that were handed out since.
     handed: BTreeSet<u64>,
 }
 
@@ -207,6 +207,13 @@ impl Log {
         self.restart_at(revision);
     }
 
+    /// Something came after `revision` was told, and belongs before it: who has read up to there has missed it, and a list that is made now has it.
+    fn overtaken(&mut self, revision: u64) {
+        self.lost(revision);
+        self.stale = self.stale.max(revision);
+        self.handed.clear();
+    }
+
     /// Another store stands in this one's place, at `revision`.
     pub(super) fn replaced(&mut self, revision: u64) {
         self.lost(revision);
@@ -232,7 +239,7 @@ impl Log {
                 // The two prefixes have a watch each. In step, both tell of each revision in order; a member that was
                 // behind may not. Somebody may have read beyond this already.
                 if revision > self.floor && self.tells_of(revision, kv) {
-                    self.lost(before);
+                    self.overtaken(before);
                 }
                 continue;
             }
@@ -386,10 +393,15 @@ mod tests {
         log.append(&[put("a", 8)]);
         assert_eq!(revisions(&log.after(5)), (vec![8], 8));
         log.append(&[service(7)]);
-        assert!(matches!(
-            log.after(5),
-            Answer::Ready(Err(StoreError::Compacted { .. }))
-        ));
+        // Who has read up to 8 has missed 7.
+        for cursor in [5, 8] {
+            let answer = log.after(cursor);
+            let compacted = matches!(answer, Answer::Ready(Err(StoreError::Compacted { .. })));
+            assert!(compacted, "{cursor}: {answer:?}");
+            assert_eq!(log.news(cursor), Answer::Ready(Ok(())));
+        }
+        // A list that was made since has it.
+        log.hand_out(8);
         assert_eq!(revisions(&log.after(8)), (vec![], 8));
         // What is told twice is no news.
         log.append(&[put("b", 9)]);
