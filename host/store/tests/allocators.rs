@@ -444,8 +444,15 @@ fn run(store: &str, place: &Path) {
         journal.given
     );
     assert!(journal.given >= wanted, "{} given", journal.given);
-    assert!(before > after, "the control: kills do leak, {before}");
+    // One kill in three leaves an address behind on SQLite, one in eleven on etcd: few kills may leave none.
+    assert!(
+        before > after || killed < ENOUGH,
+        "the control: {killed} kills do leak, {before}"
+    );
 }
+
+/// So many kills leave something behind, but for one run in ten thousand; it takes `ALLOCATORS_GIVEN=3000`.
+const ENOUGH: u64 = 100;
 
 /// How many addresses are given in a storm; more by hand.
 fn wanted() -> usize {
