@@ -1,0 +1,1 @@
+//! A NetworkPolicy that is read from Kubernetes' own.
