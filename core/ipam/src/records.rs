@@ -26,9 +26,10 @@ pub const RETRIES: u32 = 100;
 pub fn lost_race(error: &StoreError) -> bool {
     match error {
         StoreError::Exists(_) | StoreError::NotFound(_) | StoreError::Conflict(_) => true,
-        StoreError::Compacted { .. } | StoreError::Malformed { .. } | StoreError::Backend(_) => {
-            false
-        }
+        StoreError::Compacted { .. }
+        | StoreError::Malformed { .. }
+        | StoreError::Unsupported { .. }
+        | StoreError::Backend(_) => false,
     }
 }
 

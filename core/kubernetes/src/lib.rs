@@ -7,7 +7,21 @@
 //!
 //! This crate is pure; `store` speaks to the API server.
 
+mod crd;
+mod custom;
+mod group;
+mod ipam;
+mod json;
 pub mod node;
+mod object;
+mod place;
 pub mod pod;
 pub mod policy;
 pub mod profile;
+
+pub use crd::definitions;
+pub use custom::has_status_resource;
+pub use group::Group;
+pub use ipam::write as write_ipam;
+pub use object::{is_deleted, keys, read, write};
+pub use place::{Place, Source};

@@ -3,52 +3,155 @@
 //! A backend's test calls [`check`] with a function that makes an empty store. For writers at the same time it runs [`write`]
 //! and [`follow`] in threads or processes of its own: this crate has none. Every check panics with what it expected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
+use serde_json::{Value, json};
 
 use crate::{Change, Entry, Key, KeyPrefix, Kind, Store, StoreError};
+
+/// What a backend can keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// Any text, and only what was written by this test.
+    Texts,
+    /// Objects, as the Kubernetes API does; it adds to them, has some of its own, and namespaces `a`, `ab` and `ns` must be there.
+    Objects,
+}
+
+/// Where the text is that an object carries for a test.
+const CARRIED: &str = "conformance";
+
+impl Values {
+    /// A key that every backend lets one write.
+    fn key(self, name: &str) -> Key {
+        match self {
+            Values::Texts => Key::cluster(Kind::Node, name),
+            Values::Objects => Key::cluster(Kind::GlobalNetworkSet, name),
+        }
+    }
+
+    fn namespaced(self) -> Kind {
+        match self {
+            Values::Texts => Kind::WorkloadEndpoint,
+            Values::Objects => Kind::NetworkSet,
+        }
+    }
+
+    /// Kinds that are written as they are; the others are read from what is somebody else's.
+    fn writes(self, kind: Kind) -> bool {
+        match kind {
+            Kind::Node | Kind::WorkloadEndpoint | Kind::Profile | Kind::BlockAffinity => {
+                self == Values::Texts
+            }
+            _ => true,
+        }
+    }
+
+    /// A value for a key that carries a text.
+    fn carry(self, key: &Key, text: &str) -> String {
+        if self == Values::Texts {
+            return text.to_string();
+        }
+        let object = match key {
+            Key::Resource {
+                kind,
+                namespace,
+                name,
+            } => {
+                let metadata = json!({"name": name, "namespace": namespace, "annotations": {CARRIED: text}});
+                let mut object =
+                    json!({"kind": kind.as_str(), "apiVersion": kind.api_version(), "metadata": metadata});
+                match kind {
+                    Kind::EndpointSlice => {
+                        object["addressType"] = json!("IPv4");
+                        object["endpoints"] = json!([]);
+                    }
+                    _ => object["spec"] = least(*kind),
+                }
+                object
+            }
+            Key::Block(cidr) => json!({"cidr": cidr, "affinity": null, "allocations": [null], "unallocated": [0], "attributes": [],
+                "sequenceNumber": 1, "sequenceNumberForAllocation": {}, "deleted": false}),
+            Key::BlockAffinity { .. } | Key::VirtualAffinity { .. } => {
+                json!({"state": "confirmed", "deleted": false})
+            }
+            Key::Handle(_) => json!({"block": {}, "deleted": false}),
+            Key::IpamConfig => json!({"strict_affinity": true}),
+            Key::Lease(_) => return text.to_string(),
+        };
+        object.to_string()
+    }
+
+    /// The text that a value carries.
+    fn carried(self, value: &str) -> String {
+        if self == Values::Texts {
+            return value.to_string();
+        }
+        let object: Value = serde_json::from_str(value).expect("an object");
+        let text = object["metadata"]["annotations"][CARRIED].as_str();
+        text.expect("the text").to_string()
+    }
+
+    async fn put<S: Store>(self, store: &S, key: &Key, text: &str) -> Entry {
+        put(store, key, &self.carry(key, text)).await
+    }
+}
+
+/// The least spec of a kind that the API server takes.
+fn least(kind: Kind) -> Value {
+    match kind {
+        Kind::Service => json!({"ports": [{"port": 80}]}),
+        Kind::IpPool => json!({"cidr": "10.0.0.0/16"}),
+        Kind::IpamConfiguration => json!({"strictAffinity": false, "autoAllocateBlocks": true}),
+        Kind::CalicoNodeStatus => json!({"node": "n", "classes": ["BGP"], "updatePeriodSeconds": 10}),
+        Kind::HostEndpoint => json!({"node": "n", "interfaceName": "eth0"}),
+        Kind::KubeControllersConfiguration => json!({"controllers": {}}),
+        _ => json!({}),
+    }
+}
 
 /// Runs every check that needs only one caller, each on an empty store.
 ///
 /// # Panics
 /// When the store does not do what it must.
-pub async fn check<S: Store>(empty: impl Fn() -> S) {
-    values_are_kept_exactly(empty()).await;
-    create_refuses_what_is_there(empty()).await;
-    update_compares_and_swaps(empty()).await;
-    delete_compares_where_asked(empty()).await;
-    revisions_grow(empty()).await;
-    lists_are_ordered_and_prefixes_end_at_a_slash(empty()).await;
-    every_key_is_found_by_its_prefixes(empty()).await;
-    changes_come_in_order(empty()).await;
-    a_cursor_from_elsewhere_is_refused(empty()).await;
-    wait_returns_when_something_happened(empty()).await;
-}
-
-fn node(name: &str) -> Key {
-    Key::cluster(Kind::Node, name)
+pub async fn check<S: Store>(values: Values, empty: impl Fn() -> S) {
+    values_are_kept_exactly(values, empty()).await;
+    create_refuses_what_is_there(values, empty()).await;
+    update_compares_and_swaps(values, empty()).await;
+    delete_compares_where_asked(values, empty()).await;
+    revisions_grow(values, empty()).await;
+    lists_are_ordered_and_prefixes_end_at_a_slash(values, empty()).await;
+    every_key_is_found_by_its_prefixes(values, empty()).await;
+    changes_come_in_order(values, empty()).await;
+    a_cursor_from_elsewhere_is_refused(values, empty()).await;
+    wait_returns_when_something_happened(values, empty()).await;
 }
 
 async fn put<S: Store>(store: &S, key: &Key, value: &str) -> Entry {
     store.create(key, value).await.expect("create of a new key")
 }
 
-async fn values_are_kept_exactly<S: Store>(store: S) {
-    let values = [
+async fn values_are_kept_exactly<S: Store>(values: Values, store: S) {
+    let long = match values {
+        Values::Texts => 1 << 20,
+        // An object's annotations may have 256 KiB.
+        Values::Objects => 1 << 17,
+    };
+    let texts = [
         "{\"b\": 1,\n \"a\":  [1.0, 1e400, -0, \"\\u00e9 é \\u0000\"]}",
         "",
         "{\"long\":\"\"}",
-        &format!("\"{}\"", "x".repeat(1 << 20)),
+        &format!("\"{}\"", "x".repeat(long)),
     ];
-    for (i, value) in values.iter().enumerate() {
-        let key = node(&format!("n{i}"));
-        let written = put(&store, &key, value).await;
-        assert_eq!(&written.value, value, "the entry that create returns");
+    for (i, text) in texts.iter().enumerate() {
+        let key = values.key(&format!("n{i}"));
+        let written = values.put(&store, &key, text).await;
+        assert_eq!(&values.carried(&written.value), text, "the entry that create returns");
         let read = store.get(&key).await.expect("get").expect("the entry");
         assert_eq!(read, written, "what get returns after create");
         let updated = store
-            .update(&key, "{}", written.revision)
+            .update(&key, &values.carry(&key, "{}"), written.revision)
             .await
             .expect("update");
         assert_eq!(
@@ -57,14 +160,14 @@ async fn values_are_kept_exactly<S: Store>(store: S) {
             "what get returns after update"
         );
     }
-    assert_eq!(store.get(&node("absent")).await, Ok(None));
+    assert_eq!(store.get(&values.key("absent")).await, Ok(None));
 }
 
-async fn create_refuses_what_is_there<S: Store>(store: S) {
-    let key = node("a");
-    let first = put(&store, &key, "1").await;
+async fn create_refuses_what_is_there<S: Store>(values: Values, store: S) {
+    let key = values.key("a");
+    let first = values.put(&store, &key, "1").await;
     assert_eq!(
-        store.create(&key, "2").await,
+        store.create(&key, &values.carry(&key, "2")).await,
         Err(StoreError::Exists(key.clone()))
     );
     assert_eq!(store.get(&key).await, Ok(Some(first.clone())));
@@ -79,21 +182,21 @@ async fn create_refuses_what_is_there<S: Store>(store: S) {
     );
 }
 
-async fn update_compares_and_swaps<S: Store>(store: S) {
-    let key = node("a");
+async fn update_compares_and_swaps<S: Store>(values: Values, store: S) {
+    let key = values.key("a");
     assert_eq!(
-        store.update(&key, "2", 1).await,
+        store.update(&key, &values.carry(&key, "2"), 1).await,
         Err(StoreError::NotFound(key.clone()))
     );
-    let first = put(&store, &key, "1").await;
+    let first = values.put(&store, &key, "1").await;
     let second = store
-        .update(&key, "2", first.revision)
+        .update(&key, &values.carry(&key, "2"), first.revision)
         .await
         .expect("update");
     assert!(second.revision > first.revision);
     for stale in [first.revision, second.revision + 1, 0] {
         assert_eq!(
-            store.update(&key, "3", stale).await,
+            store.update(&key, &values.carry(&key, "3"), stale).await,
             Err(StoreError::Conflict(key.clone())),
             "update with revision {stale}"
         );
@@ -101,15 +204,15 @@ async fn update_compares_and_swaps<S: Store>(store: S) {
     assert_eq!(store.get(&key).await, Ok(Some(second)));
 }
 
-async fn delete_compares_where_asked<S: Store>(store: S) {
-    let key = node("a");
+async fn delete_compares_where_asked<S: Store>(values: Values, store: S) {
+    let key = values.key("a");
     for expected in [None, Some(1)] {
         assert_eq!(
             store.delete(&key, expected).await,
             Err(StoreError::NotFound(key.clone()))
         );
     }
-    let first = put(&store, &key, "1").await;
+    let first = values.put(&store, &key, "1").await;
     assert_eq!(
         store.delete(&key, Some(first.revision + 1)).await,
         Err(StoreError::Conflict(key.clone()))
@@ -119,7 +222,7 @@ async fn delete_compares_where_asked<S: Store>(store: S) {
         Ok(first.clone())
     );
     assert_eq!(store.get(&key).await, Ok(None));
-    let again = put(&store, &key, "2").await;
+    let again = values.put(&store, &key, "2").await;
     assert!(
         again.revision > first.revision + 1,
         "a delete takes a revision too"
@@ -127,12 +230,12 @@ async fn delete_compares_where_asked<S: Store>(store: S) {
     assert_eq!(store.delete(&key, None).await, Ok(again));
 }
 
-async fn revisions_grow<S: Store>(store: S) {
+async fn revisions_grow<S: Store>(values: Values, store: S) {
     let start = store.list(&KeyPrefix::All).await.expect("list").revision;
-    let a = put(&store, &node("a"), "1").await;
-    let b = put(&store, &node("b"), "1").await;
+    let a = values.put(&store, &values.key("a"), "1").await;
+    let b = values.put(&store, &values.key("b"), "1").await;
     let c = store
-        .update(&node("a"), "2", a.revision)
+        .update(&values.key("a"), &values.carry(&values.key("a"), "2"), a.revision)
         .await
         .expect("update");
     // A store that others write to as well has revisions in between.
@@ -140,14 +243,14 @@ async fn revisions_grow<S: Store>(store: S) {
     assert!(revisions.is_sorted_by(|x, y| x < y), "{revisions:?}");
     let before = store.list(&KeyPrefix::All).await.expect("list").revision;
     assert!(before >= c.revision);
-    store.delete(&node("b"), None).await.expect("delete");
+    store.delete(&values.key("b"), None).await.expect("delete");
     let end = store.list(&KeyPrefix::All).await.expect("list").revision;
     assert!(end > before, "a delete takes a revision too");
 }
 
-async fn lists_are_ordered_and_prefixes_end_at_a_slash<S: Store>(store: S) {
+async fn lists_are_ordered_and_prefixes_end_at_a_slash<S: Store>(values: Values, store: S) {
     let wep =
-        |namespace: &str, name: &str| Key::in_namespace(Kind::WorkloadEndpoint, namespace, name);
+        |namespace: &str, name: &str| Key::in_namespace(values.namespaced(), namespace, name);
     let block = |cidr: &str| Key::Block(cidr.parse::<IpNet>().expect("a network"));
     let affinity = |host: &str, cidr: &str| Key::BlockAffinity {
         host: host.to_string(),
@@ -161,10 +264,10 @@ async fn lists_are_ordered_and_prefixes_end_at_a_slash<S: Store>(store: S) {
         wep("ab", "x"),
         wep("a", "y"),
         wep("a", "x"),
-        node("b"),
-        node("a-b"),
-        node("a"),
-        node("a.b"),
+        values.key("b"),
+        values.key("a-b"),
+        values.key("a"),
+        values.key("a.b"),
         block("10.0.0.64/26"),
         affinity("ab", "10.0.0.64/26"),
         affinity("a", "10.0.0.64/26"),
@@ -175,37 +278,40 @@ async fn lists_are_ordered_and_prefixes_end_at_a_slash<S: Store>(store: S) {
         Key::in_namespace(Kind::Service, "a", "s"),
         Key::in_namespace(Kind::EndpointSlice, "a", "s"),
     ];
+    let written = BTreeSet::from(keys.clone());
     let mut last = 0;
     for key in &keys {
-        last = put(&store, key, &key.path()).await.revision;
+        last = values.put(&store, key, &key.path()).await.revision;
     }
     let listed = async |prefix: KeyPrefix| {
         let listing = store.list(&prefix).await.expect("list");
         assert!(listing.revision >= last, "{prefix:?}");
         let paths: Vec<String> = listing.entries.iter().map(|e| e.key.path()).collect();
         assert!(paths.is_sorted(), "{prefix:?} out of order: {paths:?}");
-        assert!(listing.entries.iter().all(|e| e.value == e.key.path()));
-        listing
-            .entries
-            .into_iter()
-            .map(|e| e.key)
-            .collect::<Vec<_>>()
+        let ours = listing.entries.into_iter().filter(|e| written.contains(&e.key));
+        ours.map(|entry| {
+            if values == Values::Texts || matches!(entry.key, Key::Resource { .. }) {
+                assert_eq!(values.carried(&entry.value), entry.key.path());
+            }
+            entry.key
+        })
+        .collect::<Vec<_>>()
     };
     assert_eq!(
         listed(KeyPrefix::Namespace(
-            Kind::WorkloadEndpoint,
+            values.namespaced(),
             "a".to_string()
         ))
         .await,
         [wep("a", "x"), wep("a", "y")]
     );
     assert_eq!(
-        listed(KeyPrefix::Kind(Kind::WorkloadEndpoint)).await,
+        listed(KeyPrefix::Kind(values.namespaced())).await,
         [wep("a", "x"), wep("a", "y"), wep("ab", "x")]
     );
     assert_eq!(
-        listed(KeyPrefix::Kind(Kind::Node)).await,
-        [node("a"), node("a-b"), node("a.b"), node("b")]
+        listed(KeyPrefix::Kind(kind_of(&values.key("a")))).await,
+        [values.key("a"), values.key("a-b"), values.key("a.b"), values.key("b")]
     );
     assert_eq!(
         listed(KeyPrefix::HostAffinities("a".to_string())).await,
@@ -221,37 +327,46 @@ async fn lists_are_ordered_and_prefixes_end_at_a_slash<S: Store>(store: S) {
     assert_eq!(listed(KeyPrefix::All).await.len(), keys.len());
 }
 
-async fn every_key_is_found_by_its_prefixes<S: Store>(store: S) {
-    for kind in Kind::ALL {
+async fn every_key_is_found_by_its_prefixes<S: Store>(values: Values, store: S) {
+    for kind in Kind::ALL.iter().filter(|kind| values.writes(**kind)) {
+        // Configurations that there is one of have this name.
+        let name = match kind {
+            Kind::IpamConfiguration => "default",
+            _ => "x",
+        };
         let key = Key::Resource {
             kind: *kind,
             namespace: kind.namespaced().then(|| "ns".to_string()),
-            name: "x".to_string(),
+            name: name.to_string(),
         };
-        let entry = put(&store, &key, "{}").await;
+        let entry = values.put(&store, &key, "{}").await;
         let listing = store.list(&KeyPrefix::Kind(*kind)).await.expect("list");
-        assert_eq!(listing.entries, [entry], "{kind}");
+        let found = listing.entries.iter().filter(|e| e.key == key);
+        assert_eq!(found.collect::<Vec<_>>(), [&entry], "{kind}");
+        if values == Values::Texts {
+            assert_eq!(listing.entries.len(), 1, "{kind}");
+        }
     }
 }
 
-async fn changes_come_in_order<S: Store>(store: S) {
+async fn changes_come_in_order<S: Store>(values: Values, store: S) {
     let start = store.list(&KeyPrefix::All).await.expect("list").revision;
     let none = store.changes(start).await.expect("changes");
     assert_eq!(none.changes, []);
     assert!(none.revision >= start);
-    let a = put(&store, &node("a"), "1").await;
-    let b = put(&store, &node("b"), "1").await;
+    let a = values.put(&store, &values.key("a"), "1").await;
+    let b = values.put(&store, &values.key("b"), "1").await;
     let a2 = store
-        .update(&node("a"), "2", a.revision)
+        .update(&values.key("a"), &values.carry(&values.key("a"), "2"), a.revision)
         .await
         .expect("update");
-    store.delete(&node("b"), None).await.expect("delete");
+    store.delete(&values.key("b"), None).await.expect("delete");
     let expected = [
         Change::Put(a),
         Change::Put(b),
         Change::Put(a2.clone()),
         Change::Delete {
-            key: node("b"),
+            key: values.key("b"),
             revision: a2.revision + 1,
         },
     ];
@@ -267,10 +382,18 @@ async fn changes_come_in_order<S: Store>(store: S) {
     for skip in 0..=all.len() {
         let got = store.changes(cursor).await.expect("changes");
         assert_eq!(got.changes, all[skip..], "changes after {cursor}");
-        assert!(got.revision >= cursor && got.revision <= end);
+        assert!(got.revision >= cursor);
+        assert!(got.revision <= end || values == Values::Objects);
         let rest = store.changes(got.revision).await.expect("changes");
         assert_eq!(rest.changes, [], "all was told before {}", got.revision);
         cursor = all.get(skip).map_or(end, revision_of);
+    }
+}
+
+fn kind_of(key: &Key) -> Kind {
+    match key {
+        Key::Resource { kind, .. } => *kind,
+        other => panic!("{other} is no resource"),
     }
 }
 
@@ -281,8 +404,8 @@ fn revision_of(change: &Change) -> u64 {
     }
 }
 
-async fn a_cursor_from_elsewhere_is_refused<S: Store>(store: S) {
-    let future = put(&store, &node("a"), "1").await.revision + 6;
+async fn a_cursor_from_elsewhere_is_refused<S: Store>(values: Values, store: S) {
+    let future = values.put(&store, &values.key("a"), "1").await.revision + 1_000_000;
     // Such a cursor comes from another store that stood in this one's place: only a new list helps.
     match store.changes(future).await {
         Err(StoreError::Compacted { cursor, .. }) if cursor == future => (),
@@ -294,9 +417,9 @@ async fn a_cursor_from_elsewhere_is_refused<S: Store>(store: S) {
         .expect("wait returns, so that it is noticed");
 }
 
-async fn wait_returns_when_something_happened<S: Store>(store: S) {
+async fn wait_returns_when_something_happened<S: Store>(values: Values, store: S) {
     let start = store.list(&KeyPrefix::All).await.expect("list").revision;
-    put(&store, &node("a"), "1").await;
+    values.put(&store, &values.key("a"), "1").await;
     store.wait(start).await.expect("wait");
 }
 
@@ -305,14 +428,13 @@ async fn wait_returns_when_something_happened<S: Store>(store: S) {
 ///
 /// # Panics
 /// When the store refuses what it must not.
-pub async fn write<S: Store>(store: &S, writer: usize, rounds: usize) -> u64 {
-    let counter = counter();
+pub async fn write<S: Store>(values: Values, store: &S, writer: usize, rounds: usize) -> u64 {
     for round in 0..rounds {
-        let own = node(&format!("writer-{writer}-{}", round % 3));
-        let entry = put(store, &own, &format!("{round}")).await;
-        increment(store, &counter).await;
+        let own = values.key(&format!("writer-{writer}-{}", round % 3));
+        let entry = values.put(store, &own, &format!("{round}")).await;
+        increment(values, store, &counter(values)).await;
         store
-            .update(&own, "\"again\"", entry.revision)
+            .update(&own, &values.carry(&own, "\"again\""), entry.revision)
             .await
             .expect("nobody else writes this key");
         if round + 3 < rounds {
@@ -323,22 +445,31 @@ pub async fn write<S: Store>(store: &S, writer: usize, rounds: usize) -> u64 {
 }
 
 /// The key that [`write`] increments.
-pub fn counter() -> Key {
-    node("counter")
+pub fn counter(values: Values) -> Key {
+    values.key("counter")
+}
+
+/// The number that [`write`] increments, 0 before the first time.
+///
+/// # Panics
+/// When the store fails, or there is no number.
+pub async fn counted<S: Store>(values: Values, store: &S) -> u64 {
+    let entry = store.get(&counter(values)).await.expect("get");
+    entry.map_or(0, |e| values.carried(&e.value).parse().expect("a number"))
 }
 
 /// Adds one to the number at `key`, which begins at 1, by compare-and-swap until it succeeds. Returns the new number.
 ///
 /// # Panics
 /// When the store fails otherwise than by a conflict.
-pub async fn increment<S: Store>(store: &S, key: &Key) -> u64 {
+pub async fn increment<S: Store>(values: Values, store: &S, key: &Key) -> u64 {
+    let value = |number: u64| values.carry(key, &number.to_string());
     loop {
         let (number, result) = match store.get(key).await.expect("get") {
-            None => (1, store.create(key, "1").await),
+            None => (1, store.create(key, &value(1)).await),
             Some(entry) => {
-                let number = entry.value.parse::<u64>().expect("a number") + 1;
-                let value = number.to_string();
-                (number, store.update(key, &value, entry.revision).await)
+                let number = values.carried(&entry.value).parse::<u64>().expect("a number") + 1;
+                (number, store.update(key, &value(number), entry.revision).await)
             }
         };
         match result {
@@ -349,40 +480,79 @@ pub async fn increment<S: Store>(store: &S, key: &Key) -> u64 {
     }
 }
 
+/// Whether nothing is left to come of `writers` that [`write`] `rounds` each.
+pub fn is_done(
+    values: Values,
+    writers: usize,
+    rounds: usize,
+) -> impl Fn(&BTreeMap<String, String>) -> bool {
+    let end = (writers * rounds).to_string();
+    move |seen| {
+        seen.get(&counter(values).path()) == Some(&end)
+            && seen.values().filter(|v| *v == "\"again\"").count() == 3 * writers
+    }
+}
+
+/// What is there now, by path, of that which [`write`] writes.
+///
+/// # Panics
+/// When the store fails.
+pub async fn listed<S: Store>(values: Values, store: &S) -> (BTreeMap<String, String>, u64) {
+    let prefix = match values {
+        Values::Texts => KeyPrefix::All,
+        Values::Objects => KeyPrefix::Kind(kind_of(&counter(values))),
+    };
+    let listing = store.list(&prefix).await.expect("list");
+    let entries = listing.entries.into_iter();
+    let seen = entries.map(|e| (e.key.path(), values.carried(&e.value)));
+    (seen.collect(), listing.revision)
+}
+
 /// Follows a store from a list on, until `done` says of what it sees that it is all. The result is what a list would say.
-/// Nobody but [`write`] may write to it meanwhile, so that every revision is a change.
+/// Nobody but [`write`] may write to it meanwhile: then every revision is a change, unless it is a store of [`Values::Objects`], of
+/// which each number of the counter is asked for instead.
 ///
 /// # Panics
 /// When a revision is missing or comes twice, or when list and changes differ in the end.
 pub async fn follow<S: Store>(
+    values: Values,
     store: &S,
     done: impl Fn(&BTreeMap<String, String>) -> bool,
 ) -> BTreeMap<String, String> {
-    let listing = store.list(&KeyPrefix::All).await.expect("list");
-    let mut cursor = listing.revision;
-    let mut seen: BTreeMap<String, String> = listing
-        .entries
-        .into_iter()
-        .map(|e| (e.key.path(), e.value))
-        .collect();
+    let (mut seen, mut cursor) = listed(values, store).await;
+    let count = |seen: &BTreeMap<String, String>| -> u64 {
+        let text = seen.get(&counter(values).path());
+        text.map_or(0, |t| t.parse().expect("a number"))
+    };
     while !done(&seen) {
         store.wait(cursor).await.expect("wait");
         let changes = store.changes(cursor).await.expect("changes");
         for change in changes.changes {
-            let revision = match change {
-                Change::Put(entry) => {
-                    seen.insert(entry.key.path(), entry.value);
-                    entry.revision
+            let before = count(&seen);
+            let revision = revision_of(&change);
+            match change {
+                Change::Put(entry) if values == Values::Objects && entry.key == counter(values) => {
+                    seen.insert(entry.key.path(), values.carried(&entry.value));
+                    assert_eq!(count(&seen), before + 1, "a gap, or a number that came twice");
                 }
-                Change::Delete { key, revision } => {
+                Change::Put(entry) if kind_of(&entry.key) == kind_of(&counter(values)) => {
+                    seen.insert(entry.key.path(), values.carried(&entry.value));
+                }
+                Change::Delete { key, .. } if kind_of(&key) == kind_of(&counter(values)) => {
                     assert!(seen.remove(&key.path()).is_some(), "deleted twice: {key}");
-                    revision
                 }
-            };
-            assert_eq!(revision, cursor + 1, "a gap, or a revision that came twice");
-            cursor = revision;
+                // Somebody else's.
+                Change::Put(_) | Change::Delete { .. } => assert_eq!(values, Values::Objects),
+            }
+            if values == Values::Texts {
+                assert_eq!(revision, cursor + 1, "a gap, or a revision that came twice");
+                cursor = revision;
+            }
         }
-        assert_eq!(changes.revision, cursor);
+        match values {
+            Values::Texts => assert_eq!(changes.revision, cursor),
+            Values::Objects => cursor = changes.revision,
+        }
     }
     seen
 }
@@ -399,7 +569,7 @@ mod tests {
     #[test]
     fn memory_conforms() {
         // No call of the memory store waits here, so one poll is enough.
-        let mut suite = pin!(check(MemoryStore::new));
+        let mut suite = pin!(check(Values::Texts, MemoryStore::new));
         let mut cx = Context::from_waker(Waker::noop());
         assert_eq!(suite.as_mut().poll(&mut cx), Poll::Ready(()));
     }

@@ -75,6 +75,14 @@ pub enum StoreError {
         /// The parser's words.
         reason: String,
     },
+    /// This datastore has the object from somebody else, who alone may do that (Calico: a Node in Kubernetes).
+    #[error("operation {operation} is not supported on {key}")]
+    Unsupported {
+        /// `Create`, `Update` or `Delete`.
+        operation: &'static str,
+        /// The key.
+        key: Key,
+    },
     /// The backend failed: disk full, database locked, no connection.
     #[error("{0}")]
     Backend(String),

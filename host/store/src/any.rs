@@ -1,10 +1,10 @@
 //! The store that a configuration names.
 
 use resource::{
-    Changes, Entry, Key, KeyPrefix, Listing, MemoryStore, Store, StoreError, StoreResult,
+    Changes, Entry, Key, KeyPrefix, Listing, MemoryStore, Store, StoreResult,
 };
 
-use crate::{Config, Datastore, EtcdStore, SqliteStore};
+use crate::{Config, Datastore, EtcdStore, KubernetesStore, SqliteStore};
 
 /// One of the backends. Clones share it.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub enum AnyStore {
     Sqlite(SqliteStore),
     /// etcd version 3.
     Etcd(EtcdStore),
+    /// The Kubernetes API.
+    Kubernetes(KubernetesStore),
     /// This process's memory.
     Memory(MemoryStore),
 }
@@ -25,11 +27,9 @@ pub fn open(config: &Config) -> StoreResult<AnyStore> {
     match &config.datastore {
         Datastore::Sqlite { path } => SqliteStore::open(path).map(AnyStore::Sqlite),
         Datastore::EtcdV3(options) => EtcdStore::open(options.clone()).map(AnyStore::Etcd),
-        Datastore::Kubernetes => Err(StoreError::Backend(format!(
-            "datastore type '{}' ({}) is not there yet: set DATASTORE_TYPE=sqlite, or leave it unset",
-            config.datastore.name(),
-            config.origin
-        ))),
+        Datastore::Kubernetes(options) => {
+            KubernetesStore::open(options.clone()).map(AnyStore::Kubernetes)
+        }
     }
 }
 
@@ -38,6 +38,7 @@ impl Store for AnyStore {
         match self {
             AnyStore::Sqlite(store) => store.get(key).await,
             AnyStore::Etcd(store) => store.get(key).await,
+            AnyStore::Kubernetes(store) => store.get(key).await,
             AnyStore::Memory(store) => store.get(key).await,
         }
     }
@@ -46,6 +47,7 @@ impl Store for AnyStore {
         match self {
             AnyStore::Sqlite(store) => store.list(prefix).await,
             AnyStore::Etcd(store) => store.list(prefix).await,
+            AnyStore::Kubernetes(store) => store.list(prefix).await,
             AnyStore::Memory(store) => store.list(prefix).await,
         }
     }
@@ -54,6 +56,7 @@ impl Store for AnyStore {
         match self {
             AnyStore::Sqlite(store) => store.create(key, value).await,
             AnyStore::Etcd(store) => store.create(key, value).await,
+            AnyStore::Kubernetes(store) => store.create(key, value).await,
             AnyStore::Memory(store) => store.create(key, value).await,
         }
     }
@@ -62,6 +65,7 @@ impl Store for AnyStore {
         match self {
             AnyStore::Sqlite(store) => store.update(key, value, expected).await,
             AnyStore::Etcd(store) => store.update(key, value, expected).await,
+            AnyStore::Kubernetes(store) => store.update(key, value, expected).await,
             AnyStore::Memory(store) => store.update(key, value, expected).await,
         }
     }
@@ -70,6 +74,7 @@ impl Store for AnyStore {
         match self {
             AnyStore::Sqlite(store) => store.delete(key, expected).await,
             AnyStore::Etcd(store) => store.delete(key, expected).await,
+            AnyStore::Kubernetes(store) => store.delete(key, expected).await,
             AnyStore::Memory(store) => store.delete(key, expected).await,
         }
     }
@@ -78,6 +83,7 @@ impl Store for AnyStore {
         match self {
             AnyStore::Sqlite(store) => store.changes(cursor).await,
             AnyStore::Etcd(store) => store.changes(cursor).await,
+            AnyStore::Kubernetes(store) => store.changes(cursor).await,
             AnyStore::Memory(store) => store.changes(cursor).await,
         }
     }
@@ -86,6 +92,7 @@ impl Store for AnyStore {
         match self {
             AnyStore::Sqlite(store) => store.wait(cursor).await,
             AnyStore::Etcd(store) => store.wait(cursor).await,
+            AnyStore::Kubernetes(store) => store.wait(cursor).await,
             AnyStore::Memory(store) => store.wait(cursor).await,
         }
     }
@@ -94,6 +101,7 @@ impl Store for AnyStore {
         match self {
             AnyStore::Sqlite(store) => store.unknown_paths().await,
             AnyStore::Etcd(store) => store.unknown_paths().await,
+            AnyStore::Kubernetes(store) => store.unknown_paths().await,
             AnyStore::Memory(store) => store.unknown_paths().await,
         }
     }
@@ -102,6 +110,7 @@ impl Store for AnyStore {
         match self {
             AnyStore::Sqlite(store) => store.cannot_hold(entry),
             AnyStore::Etcd(store) => store.cannot_hold(entry),
+            AnyStore::Kubernetes(store) => store.cannot_hold(entry),
             AnyStore::Memory(store) => store.cannot_hold(entry),
         }
     }

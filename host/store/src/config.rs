@@ -8,6 +8,7 @@ use resource::StoreError;
 use serde::Deserialize;
 
 use crate::etcd::{EtcdFields, EtcdOptions};
+use crate::kubernetes::{KubernetesFields, KubernetesOptions};
 
 /// Read when no config file is named and it is there (Calico: `calicoctl.cfg`).
 pub const DEFAULT_CONFIG_FILE: &str = "/etc/calico/calicoctl.cfg";
@@ -34,7 +35,7 @@ pub enum Datastore {
     /// etcd version 3.
     EtcdV3(EtcdOptions),
     /// The Kubernetes API.
-    Kubernetes,
+    Kubernetes(KubernetesOptions),
 }
 
 impl Datastore {
@@ -43,7 +44,7 @@ impl Datastore {
         match self {
             Datastore::Sqlite { .. } => "sqlite",
             Datastore::EtcdV3(_) => "etcdv3",
-            Datastore::Kubernetes => "kubernetes",
+            Datastore::Kubernetes(_) => "kubernetes",
         }
     }
 }
@@ -112,7 +113,7 @@ struct CalicoApiConfig {
 }
 
 macro_rules! config_spec {
-    ($($etcd_name:literal => $etcd:ident,)* ; $($name:literal => $field:ident,)*) => {
+    ($($etcd_name:literal => $etcd:ident,)* ; $($name:literal => $field:ident,)* ; $($unused_name:literal => $unused:ident,)*) => {
         #[derive(Default, Deserialize)]
         #[serde(deny_unknown_fields)]
         struct ConfigSpec {
@@ -121,20 +122,27 @@ macro_rules! config_spec {
             /// Ours; Calico has no SQLite.
             #[serde(default, rename = "sqlitePath")]
             sqlite_path: Option<PathBuf>,
+            #[serde(default, rename = "k8sInsecureSkipTLSVerify")]
+            insecure: bool,
             $(#[serde(default, rename = $etcd_name)] $etcd: String,)*
-            $(#[serde(default, rename = $name)] $field: Option<serde::de::IgnoredAny>,)*
+            $(#[serde(default, rename = $name)] $field: String,)*
+            $(#[serde(default, rename = $unused_name)] $unused: Option<serde::de::IgnoredAny>,)*
         }
 
         impl ConfigSpec {
-            /// Fields of Kubernetes that are set.
-            fn foreign(&self) -> Vec<&'static str> {
-                let mut set = Vec::new();
-                $(if self.$field.is_some() { set.push($name); })*
-                set
+            /// Whether it names an API server.
+            fn names_kubernetes(&self) -> bool {
+                [&self.kubeconfig, &self.kubeconfig_inline, &self.api_endpoint].iter().any(|f| !f.is_empty())
             }
 
-            fn etcd(self) -> EtcdFields {
-                EtcdFields { $($etcd: self.$etcd,)* }
+            fn split(self) -> (EtcdFields, KubernetesFields) {
+                let etcd = EtcdFields { $($etcd: self.$etcd,)* };
+                let kubernetes = KubernetesFields {
+                    $($field: self.$field,)*
+                    insecure: self.insecure,
+                    home: home(),
+                };
+                (etcd, kubernetes)
             }
         }
     };
@@ -153,19 +161,24 @@ config_spec! {
     "etcdCACert" => ca_cert,
     ;
     "kubeconfig" => kubeconfig,
-    "k8sAPIEndpoint" => k8s_api_endpoint,
-    "k8sKeyFile" => k8s_key_file,
-    "k8sCertFile" => k8s_cert_file,
-    "k8sCAFile" => k8s_ca_file,
-    "k8sAPIToken" => k8s_api_token,
-    "k8sInsecureSkipTLSVerify" => k8s_insecure_skip_tls_verify,
-    "k8sDisableNodePoll" => k8s_disable_node_poll,
-    "usePodCIDR" => use_pod_cidr,
     "kubeconfigInline" => kubeconfig_inline,
-    "k8sClientQPS" => k8s_client_qps,
-    "k8sClientBurst" => k8s_client_burst,
-    "k8sCurrentContext" => k8s_current_context,
-    "calicoAPIGroup" => calico_api_group,
+    "k8sAPIEndpoint" => api_endpoint,
+    "k8sKeyFile" => client_key_file,
+    "k8sCertFile" => client_cert_file,
+    "k8sCAFile" => server_ca_file,
+    "k8sAPIToken" => token,
+    "k8sCurrentContext" => context,
+    "calicoAPIGroup" => api_group,
+    ;
+    "k8sDisableNodePoll" => _k8s_disable_node_poll,
+    "usePodCIDR" => _use_pod_cidr,
+    "k8sClientQPS" => _k8s_client_qps,
+    "k8sClientBurst" => _k8s_client_burst,
+}
+
+/// Where `.kube/config` is.
+fn home() -> String {
+    std::env::var("HOME").unwrap_or_default()
 }
 
 impl Config {
@@ -241,19 +254,33 @@ impl Config {
             ca_cert_file: text("ETCD_CA_CERT_FILE"),
             ..EtcdFields::default()
         };
+        let insecure = text("K8S_INSECURE_SKIP_TLS_VERIFY");
+        let kubernetes = KubernetesFields {
+            kubeconfig: text("KUBECONFIG"),
+            api_endpoint: text("K8S_API_ENDPOINT"),
+            client_key_file: text("K8S_KEY_FILE"),
+            client_cert_file: text("K8S_CERT_FILE"),
+            server_ca_file: text("K8S_CA_FILE"),
+            insecure: matches!(insecure.to_lowercase().as_str(), "1" | "t" | "true" | "y" | "yes"),
+            context: text("K8S_CURRENT_CONTEXT"),
+            api_group: text("CALICO_API_GROUP"),
+            home: variable("HOME").unwrap_or_default(),
+            ..KubernetesFields::default()
+        };
+        let stores = (etcd, kubernetes);
         if let Some((name, value)) = both("DATASTORE_TYPE") {
-            return Config::of(&value, sqlite_path, etcd, format!("{source}, {name}"));
+            return Config::of(&value, sqlite_path, stores, format!("{source}, {name}"));
         }
         // Calico takes etcd's endpoints for a choice of etcd.
         if let (None, Some((name, _))) = (&sqlite_path, both("ETCD_ENDPOINTS")) {
-            return Config::of("etcdv3", None, etcd, format!("{source}, {name}"));
+            return Config::of("etcdv3", None, stores, format!("{source}, {name}"));
         }
         let origin = if sqlite_path.is_some() {
             format!("{source}, SELVEDGE_SQLITE_PATH")
         } else {
             "no configuration".to_string()
         };
-        Config::of("sqlite", sqlite_path, etcd, origin)
+        Config::of("sqlite", sqlite_path, stores, origin)
     }
 
     /// Reads the text of a config file; `origin` is its name.
@@ -276,24 +303,23 @@ impl Config {
             )));
         }
         let spec = file.spec.unwrap_or_default();
-        let foreign = spec.foreign();
         let name = if !spec.datastore_type.is_empty() {
             spec.datastore_type.clone()
         } else if !spec.endpoints.is_empty() {
             "etcdv3".to_string()
-        } else if foreign.iter().any(|f| f.starts_with('k')) {
+        } else if spec.names_kubernetes() {
             "kubernetes".to_string()
         } else {
             "sqlite".to_string()
         };
         let sqlite_path = spec.sqlite_path.clone();
-        Config::of(&name, sqlite_path, spec.etcd(), origin.to_string())
+        Config::of(&name, sqlite_path, spec.split(), origin.to_string())
     }
 
     fn of(
         name: &str,
         sqlite_path: Option<PathBuf>,
-        etcd: EtcdFields,
+        (etcd, kubernetes): (EtcdFields, KubernetesFields),
         origin: String,
     ) -> Result<Config, ConfigError> {
         let datastore = match name {
@@ -301,7 +327,10 @@ impl Config {
                 path: sqlite_path.unwrap_or_else(|| PathBuf::from(DEFAULT_SQLITE_PATH)),
             },
             "etcdv3" => Datastore::EtcdV3(etcd.options(&origin).map_err(ConfigError::Invalid)?),
-            "kubernetes" => Datastore::Kubernetes,
+            "kubernetes" => {
+                let options = kubernetes.options(&origin).map_err(ConfigError::Invalid)?;
+                Datastore::Kubernetes(options)
+            }
             _ => {
                 return Err(ConfigError::UnknownType {
                     name: name.to_string(),

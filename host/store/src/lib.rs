@@ -18,12 +18,19 @@ mod any;
 mod block_on;
 mod config;
 mod etcd;
+mod kubernetes;
+mod runtime;
+mod secret;
 mod sqlite;
+mod tls;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use any::{AnyStore, open};
 pub use block_on::block_on;
 pub use config::{Config, ConfigError, DEFAULT_CONFIG_FILE, DEFAULT_SQLITE_PATH, Datastore};
-pub use etcd::{Endpoint, EtcdOptions, EtcdStore, Pem, Secret};
+pub use etcd::{Endpoint, EtcdOptions, EtcdStore};
+pub use kubernetes::{Exec, KubernetesOptions, KubernetesStore, Login, Token};
+pub use secret::Secret;
 pub use sqlite::{SqliteOptions, SqliteStore};
+pub use tls::Pem;

@@ -1,26 +1,29 @@
 //! All backends pass the same suite.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use resource::conformance::{self, counter};
-use resource::{Key, KeyPrefix, Kind, MemoryStore, Store, StoreError};
-use store::testing::{Etcd, skipped};
+use resource::conformance::{self, Values};
+use resource::{Key, Kind, MemoryStore, Store, StoreError};
+use kubernetes::Group;
+use store::testing::{Etcd, Kubernetes, kubernetes_skipped, skipped};
 use store::{AnyStore, SqliteOptions, SqliteStore, block_on};
+
+/// Both of the groups that Calico keeps its objects in.
+const GROUPS: [Group; 2] = [Group::Crd, Group::Native];
 
 #[test]
 fn memory_conforms() {
-    block_on(conformance::check(MemoryStore::new));
+    block_on(conformance::check(Values::Texts, MemoryStore::new));
 }
 
 #[test]
 fn sqlite_conforms() {
     let directory = tempfile::tempdir().unwrap();
     let number = AtomicUsize::new(0);
-    block_on(conformance::check(|| {
+    block_on(conformance::check(Values::Texts, || {
         let number = number.fetch_add(1, Ordering::Relaxed);
         SqliteStore::open(directory.path().join(format!("{number}.db"))).unwrap()
     }));
@@ -32,41 +35,33 @@ fn etcd_conforms() {
         return;
     }
     let etcd = Etcd::start();
-    block_on(conformance::check(|| {
+    block_on(conformance::check(Values::Texts, || {
         etcd.wipe();
         etcd.store()
     }));
 }
 
 /// Writers and followers at the same time; a follower that begins in the middle sees the same end.
-fn concurrently(open: impl Fn() -> AnyStore) {
+fn concurrently(values: Values, open: impl Fn() -> AnyStore) {
     const WRITERS: usize = 4;
     const ROUNDS: usize = 60;
-    let end = (WRITERS * ROUNDS).to_string();
     // Followers are not joined: one that misses something would wait for ever.
     let (sender, results) = mpsc::channel();
     for _ in 0..3 {
-        let (store, end, sender) = (open(), end.clone(), sender.clone());
+        let (store, sender) = (open(), sender.clone());
         thread::spawn(move || {
-            let done = |seen: &BTreeMap<String, String>| {
-                seen.get(&counter().path()) == Some(&end)
-                    && seen.values().filter(|v| *v == "\"again\"").count() == 3 * WRITERS
-            };
-            let seen = block_on(conformance::follow(&store, done));
+            let done = conformance::is_done(values, WRITERS, ROUNDS);
+            let seen = block_on(conformance::follow(values, &store, done));
             sender.send(seen).unwrap();
         });
     }
     thread::scope(|scope| {
         for writer in 0..WRITERS {
             let store = open();
-            scope.spawn(move || block_on(conformance::write(&store, writer, ROUNDS)));
+            scope.spawn(move || block_on(conformance::write(values, &store, writer, ROUNDS)));
         }
     });
-    let listed = block_on(open().list(&KeyPrefix::All)).unwrap().entries;
-    let listed: BTreeMap<_, _> = listed
-        .into_iter()
-        .map(|e| (e.key.path(), e.value))
-        .collect();
+    let (listed, _) = block_on(conformance::listed(values, &open()));
     for _ in 0..3 {
         let seen = results.recv_timeout(Duration::from_secs(60));
         assert_eq!(seen.expect("a follower that came to the end"), listed);
@@ -76,21 +71,21 @@ fn concurrently(open: impl Fn() -> AnyStore) {
 #[test]
 fn memory_followers_miss_nothing() {
     let store = AnyStore::Memory(MemoryStore::new());
-    concurrently(|| store.clone());
+    concurrently(Values::Texts, || store.clone());
 }
 
 #[test]
 fn sqlite_followers_miss_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("selvedge.db");
-    concurrently(|| AnyStore::Sqlite(SqliteStore::open(&path).unwrap()));
+    concurrently(Values::Texts, || AnyStore::Sqlite(SqliteStore::open(&path).unwrap()));
 }
 
 #[test]
 fn sqlite_clones_miss_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let store = AnyStore::Sqlite(SqliteStore::open(directory.path().join("selvedge.db")).unwrap());
-    concurrently(|| store.clone());
+    concurrently(Values::Texts, || store.clone());
 }
 
 #[test]
@@ -99,7 +94,7 @@ fn etcd_followers_miss_nothing() {
         return;
     }
     let etcd = Etcd::start();
-    concurrently(|| AnyStore::Etcd(etcd.store()));
+    concurrently(Values::Texts, || AnyStore::Etcd(etcd.store()));
 }
 
 #[test]
@@ -109,11 +104,11 @@ fn etcd_clones_miss_nothing() {
     }
     let etcd = Etcd::start();
     let store = AnyStore::Etcd(etcd.store());
-    concurrently(|| store.clone());
+    concurrently(Values::Texts, || store.clone());
 }
 
 /// 64 threads add to one number by compare-and-swap; none is lost.
-fn count_together(open: impl Fn() -> AnyStore) {
+fn count_together(values: Values, open: impl Fn() -> AnyStore) {
     const WRITERS: u64 = 64;
     const EACH: u64 = 5;
     thread::scope(|scope| {
@@ -121,20 +116,20 @@ fn count_together(open: impl Fn() -> AnyStore) {
             let store = open();
             scope.spawn(move || {
                 for _ in 0..EACH {
-                    block_on(conformance::increment(&store, &counter()));
+                    block_on(conformance::increment(values, &store, &conformance::counter(values)));
                 }
             });
         }
     });
-    let entry = block_on(open().get(&counter())).unwrap().unwrap();
-    assert_eq!(entry.value, (WRITERS * EACH).to_string());
+    let counted = block_on(conformance::counted(values, &open()));
+    assert_eq!(counted, WRITERS * EACH);
 }
 
 #[test]
 fn sixty_four_writers_of_sqlite() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("selvedge.db");
-    count_together(|| AnyStore::Sqlite(SqliteStore::open(&path).unwrap()));
+    count_together(Values::Texts, || AnyStore::Sqlite(SqliteStore::open(&path).unwrap()));
 }
 
 #[test]
@@ -143,7 +138,7 @@ fn sixty_four_writers_of_etcd() {
         return;
     }
     let etcd = Etcd::start();
-    count_together(|| AnyStore::Etcd(etcd.store()));
+    count_together(Values::Texts, || AnyStore::Etcd(etcd.store()));
 }
 
 #[test]
@@ -170,4 +165,59 @@ fn a_cursor_older_than_the_log_is_told_to_list_again() {
     );
     assert_eq!(block_on(store.changes(7)).unwrap().changes.len(), 5);
     assert_eq!(block_on(store.changes(12)).unwrap().changes.len(), 0);
+}
+
+#[test]
+fn kubernetes_conforms() {
+    if kubernetes_skipped() {
+        return;
+    }
+    let kubernetes = Kubernetes::shared();
+    let alone = kubernetes.emptied();
+    for group in GROUPS {
+        block_on(conformance::check(Values::Objects, || {
+            kubernetes.wipe();
+            kubernetes.store(group)
+        }));
+    }
+    drop(alone);
+}
+
+#[test]
+fn kubernetes_followers_miss_nothing() {
+    if kubernetes_skipped() {
+        return;
+    }
+    let kubernetes = Kubernetes::shared();
+    let _alone = kubernetes.emptied();
+    for group in GROUPS {
+        concurrently(Values::Objects, || {
+            AnyStore::Kubernetes(kubernetes.store(group))
+        });
+    }
+}
+
+#[test]
+fn kubernetes_clones_miss_nothing() {
+    if kubernetes_skipped() {
+        return;
+    }
+    let kubernetes = Kubernetes::shared();
+    let _alone = kubernetes.emptied();
+    let store = AnyStore::Kubernetes(kubernetes.store(Group::Crd));
+    concurrently(Values::Objects, || store.clone());
+}
+
+#[test]
+fn sixty_four_writers_of_kubernetes() {
+    if kubernetes_skipped() {
+        return;
+    }
+    let kubernetes = Kubernetes::shared();
+    let _alone = kubernetes.emptied();
+    for group in GROUPS {
+        count_together(Values::Objects, || {
+            AnyStore::Kubernetes(kubernetes.store(group))
+        });
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resource::conformance::{counter, increment};
+use resource::conformance::{Values, counter, increment};
 use resource::{Change, Key, KeyPrefix, Kind, Store, StoreError};
 use store::testing::{Etcd, EtcdArgs, skipped};
 use store::{Endpoint, EtcdOptions, EtcdStore, block_on};
@@ -211,7 +211,7 @@ fn child() {
     })
     .unwrap();
     loop {
-        let number = block_on(increment(&store, &counter()));
+        let number = block_on(increment(Values::Texts, &store, &counter(Values::Texts)));
         let own = node(format!("n{number}"));
         block_on(store.create(&own, &format!("[{}]", vec!["1"; 3000].join(",")))).unwrap();
         eprintln!("{number}");
@@ -252,7 +252,7 @@ fn killed_writers_leave_whole_values_and_lose_no_acknowledged_write() {
             said.extend(lines.filter_map(|l| l.unwrap().parse::<u64>().ok()));
         }
         let listing = block_on(store.list(&KeyPrefix::All)).unwrap();
-        let count: u64 = block_on(store.get(&counter()))
+        let count: u64 = block_on(store.get(&counter(Values::Texts)))
             .unwrap()
             .unwrap()
             .value
@@ -266,7 +266,7 @@ fn killed_writers_leave_whole_values_and_lose_no_acknowledged_write() {
                 .any(|e| e.key == node(format!("n{number}")));
             assert!(there, "n{number} was acknowledged and is lost");
         }
-        for entry in listing.entries.iter().filter(|e| e.key != counter()) {
+        for entry in listing.entries.iter().filter(|e| e.key != counter(Values::Texts)) {
             let numbers: Vec<u8> = serde_json::from_str(&entry.value).expect("JSON");
             assert_eq!(numbers.len(), 3000);
         }

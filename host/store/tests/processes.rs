@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use resource::conformance::{counter, increment};
+use resource::conformance::{Values, counter, increment};
 use resource::{Change, Key, KeyPrefix, Kind, Store};
 use rusqlite::Connection;
 use store::{SqliteOptions, SqliteStore, block_on};
@@ -70,7 +70,7 @@ fn child() {
         "count" => {
             let store = SqliteStore::open(&file).unwrap();
             for _ in 0..COUNT_EACH {
-                block_on(increment(&store, &counter()));
+                block_on(increment(Values::Texts, &store, &counter(Values::Texts)));
             }
         }
         other => panic!("no role {other}"),
@@ -80,7 +80,7 @@ fn child() {
 fn write_once_a_line(file: &str) {
     let store = SqliteStore::open(file).unwrap();
     for line in std::io::stdin().lines() {
-        block_on(increment(&store, &Key::cluster(Kind::Node, line.unwrap())));
+        block_on(increment(Values::Texts, &store, &Key::cluster(Kind::Node, line.unwrap())));
     }
 }
 
@@ -275,7 +275,7 @@ fn eight_processes_count_together() {
         peer.end();
     }
     let store = SqliteStore::open(&file).unwrap();
-    let entry = block_on(store.get(&counter())).unwrap().unwrap();
+    let entry = block_on(store.get(&counter(Values::Texts))).unwrap().unwrap();
     assert_eq!(entry.value, (COUNTERS * COUNT_EACH).to_string());
     assert_eq!(entry.revision, (COUNTERS * COUNT_EACH) as u64);
 }

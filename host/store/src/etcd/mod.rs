@@ -1,7 +1,7 @@
 //! The store in etcd v3: Calico's keys, values and transactions (calico-compat §2).
 //!
 //! Callers are plain threads that block, or a runtime of their own; so a thread of the store's does the waiting
-//! ([`runtime`]). Requests go to one member at a time ([`pool`]); one watch stream ([`watch`]) fills a log ([`log`]) that all
+//! ([`crate::runtime`]). Requests go to one member at a time ([`pool`]); one watch stream ([`watch`]) fills a log ([`log`]) that all
 //! followers of this process read.
 
 mod error;
@@ -9,8 +9,6 @@ mod grpc;
 mod log;
 mod options;
 mod pool;
-mod runtime;
-mod tls;
 mod watch;
 mod wire;
 
@@ -22,14 +20,14 @@ use tokio::sync::{Notify, watch as signal};
 
 use self::log::{Answer, Log, entry, unsigned};
 use pool::{Call, Pool};
-use runtime::Runtime;
+use crate::runtime::Runtime;
 use wire::{
     Compare, DeleteRangeRequest, DeleteRangeResponse, PutRequest, RangeRequest, RangeResponse,
     Request, RequestOp, Response, ResponseHeader, TxnRequest, TxnResponse,
 };
 
 pub(crate) use options::EtcdFields;
-pub use options::{Endpoint, EtcdOptions, Pem, Secret};
+pub use options::{Endpoint, EtcdOptions};
 
 /// etcd takes requests of 1.5 MiB unless it was told otherwise; some of that is the key and what is around.
 const LARGEST_VALUE: usize = (3 << 19) - 1024;
@@ -118,7 +116,7 @@ impl EtcdStore {
     }
 
     fn runtime(&self) -> StoreResult<&Runtime> {
-        let start = || Runtime::start().map_err(|e| format!("etcd: no thread: {e}"));
+        let start = || Runtime::start("store-etcd").map_err(|e| format!("etcd: no thread: {e}"));
         let runtime = self.inner.runtime.get_or_init(start);
         runtime
             .as_ref()

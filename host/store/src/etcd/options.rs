@@ -1,30 +1,9 @@
 //! Where etcd is, and how it is spoken to: the etcd part of Calico's configuration (calico-compat §5.1).
 
 use std::fmt;
-use std::path::PathBuf;
 
-/// A text that is not for logs: a password, a private key.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Secret {
-        Secret(text)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
+use crate::secret::Secret;
+use crate::tls::{Identity, Pem};
 
 /// One member's client URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,15 +82,6 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// PEM text, or the file that has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pem {
-    /// A file.
-    File(PathBuf),
-    /// The text itself, from the configuration file.
-    Inline(Secret),
-}
-
 /// All that a connection to etcd needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EtcdOptions {
@@ -127,6 +97,22 @@ pub struct EtcdOptions {
     pub key: Option<Pem>,
     /// What named all this, for messages.
     pub origin: String,
+}
+
+impl EtcdOptions {
+    /// What TLS needs of them.
+    pub(super) fn identity(&self) -> Identity<'_> {
+        Identity {
+            datastore: "etcd",
+            origin: &self.origin,
+            ca: self.ca.as_ref(),
+            insecure: false,
+            certificate: self.certificate.as_ref(),
+            key: self.key.as_ref(),
+            names: ["ETCD_CA_CERT_FILE", "ETCD_CERT_FILE", "ETCD_KEY_FILE"],
+            protocols: &[b"h2"],
+        }
+    }
 }
 
 /// The etcd part of a configuration as it is written; empty is absent.
@@ -178,7 +164,7 @@ impl EtcdFields {
             );
         }
         let pem = |inline: String, file: String| match (inline.is_empty(), file.is_empty()) {
-            (false, _) => Some(Pem::Inline(Secret(inline))),
+            (false, _) => Some(Pem::Inline(inline.into())),
             (true, false) => Some(Pem::File(file.into())),
             (true, true) => None,
         };
@@ -186,7 +172,7 @@ impl EtcdFields {
         let both = !self.username.is_empty() && !self.password.is_empty();
         Ok(EtcdOptions {
             endpoints,
-            login: both.then_some((self.username, Secret(self.password))),
+            login: both.then_some((self.username, Secret::from(self.password))),
             ca: pem(self.ca_cert, self.ca_cert_file),
             certificate: pem(self.cert, self.cert_file),
             key: pem(self.key, self.key_file),
@@ -229,14 +215,5 @@ mod tests {
                 "{refused}"
             );
         }
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let secret = Secret::from("hunter2".to_string());
-        assert_eq!(
-            (format!("{secret:?}").as_str(), secret.reveal()),
-            ("***", "hunter2")
-        );
     }
 }

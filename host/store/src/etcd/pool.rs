@@ -16,7 +16,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::error::{self, Cure};
 use super::grpc::{Connection, Fault};
 use super::options::{Endpoint, EtcdOptions};
-use super::{tls, wire};
+use super::wire;
+use crate::tls;
 
 /// For a connection to one endpoint (Calico's dial timeout).
 const DIAL: Duration = Duration::from_secs(10);
@@ -74,7 +75,7 @@ impl Pool {
         let named = options.ca.is_some() || options.certificate.is_some() || options.key.is_some();
         // What is named is read in any case, so that a wrong name is told.
         let tls = match any_tls || named {
-            true => Some(TlsConnector::from(tls::config(&options)?)),
+            true => Some(TlsConnector::from(tls::config(&options.identity())?)),
             false => None,
         };
         // Many nodes with one configuration should not all sit on one member.

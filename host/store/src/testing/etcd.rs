@@ -1,6 +1,4 @@
-//! A real etcd for tests and benches: in a directory of its own, on loopback, ended with the value that holds it.
-//!
-//! Where the programs are not installed, a test prints `skipped: REASON` and goes no further.
+//! A real etcd.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,7 +13,7 @@ use tempfile::TempDir;
 use crate::{Endpoint, EtcdOptions, EtcdStore, Pem};
 
 /// A cold member on a busy machine takes some seconds.
-const STARTS_IN: Duration = Duration::from_secs(60);
+pub(super) const STARTS_IN: Duration = Duration::from_secs(60);
 
 /// What a member is started with, beyond its addresses.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +73,7 @@ pub fn skipped() -> bool {
 }
 
 /// Memory where there is such a place, since kill -9 loses nothing there and each write is flushed.
-fn directory() -> io::Result<TempDir> {
+pub(super) fn directory() -> io::Result<TempDir> {
     let memory = Path::new("/dev/shm");
     match memory.is_dir() {
         true => tempfile::tempdir_in(memory),
@@ -84,7 +82,7 @@ fn directory() -> io::Result<TempDir> {
 }
 
 /// Ports that nobody listens on now.
-fn ports(count: usize) -> io::Result<Vec<u16>> {
+pub(super) fn ports(count: usize) -> io::Result<Vec<u16>> {
     let listeners: Vec<TcpListener> = (0..count)
         .map(|_| TcpListener::bind(("127.0.0.1", 0)))
         .collect::<Result<_, _>>()?;

@@ -11,13 +11,17 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// A runtime on a thread of its own, which ends when this is dropped.
-pub(super) struct Runtime {
+pub(crate) struct Runtime {
     handle: Handle,
     _until_dropped: oneshot::Sender<()>,
 }
 
 impl Runtime {
-    pub(super) fn start() -> io::Result<Runtime> {
+    /// Starts it; the thread is called `name`.
+    ///
+    /// # Errors
+    /// That there is no thread to be had.
+    pub(crate) fn start(name: &str) -> io::Result<Runtime> {
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -27,7 +31,7 @@ impl Runtime {
         let handle = runtime.handle().clone();
         let (sender, dropped) = oneshot::channel();
         std::thread::Builder::new()
-            .name("store-etcd".to_string())
+            .name(name.to_string())
             .spawn(move || {
                 let _ = runtime.block_on(dropped);
                 // Whoever still looks up a name is not waited for.
@@ -40,7 +44,7 @@ impl Runtime {
     }
 
     /// Has the thread run `work`; the answer may be awaited anywhere. Dropping it ends the work.
-    pub(super) fn run<T, F>(&self, work: F) -> Handed<T>
+    pub(crate) fn run<T, F>(&self, work: F) -> Handed<T>
     where
         T: Send + 'static,
         F: Future<Output = StoreResult<T>> + Send + 'static,
@@ -49,7 +53,7 @@ impl Runtime {
     }
 
     /// Has the thread run `work` as long as the runtime lives.
-    pub(super) fn keep<F>(&self, work: F)
+    pub(crate) fn keep<F>(&self, work: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -58,7 +62,7 @@ impl Runtime {
 }
 
 /// Work that the thread was given.
-pub(super) struct Handed<T>(JoinHandle<StoreResult<T>>);
+pub(crate) struct Handed<T>(JoinHandle<StoreResult<T>>);
 
 impl<T> Future for Handed<T> {
     type Output = StoreResult<T>;
@@ -68,7 +72,7 @@ impl<T> Future for Handed<T> {
             Ok(result) => result,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                Err(error) => Err(StoreError::Backend(format!("etcd: {error}"))),
+                Err(error) => Err(StoreError::Backend(format!("the store's thread: {error}"))),
             },
         })
     }
