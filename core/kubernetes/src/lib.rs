@@ -7,6 +7,8 @@
 //!
 //! This crate is pure; `store` speaks to the API server.
 
+mod json;
+mod metadata;
 pub mod node;
 pub mod pod;
 pub mod policy;
