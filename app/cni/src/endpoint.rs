@@ -1,8 +1,9 @@
 //! Whose interface it is: names, and the WorkloadEndpoint.
 
-use resource::kinds::{WorkloadEndpoint, WorkloadEndpointName, WorkloadEndpointSpec};
+use resource::kinds::{
+    INTERFACE_PREFIX, WorkloadEndpoint, WorkloadEndpointName, WorkloadEndpointSpec, pod_interface,
+};
 use resource::{Entry, Key, Kind, Metadata, Object, Store};
-use sha1::{Digest, Sha1};
 use store::{AnyStore, block_on};
 
 use crate::call::Call;
@@ -80,12 +81,12 @@ impl Identity {
                     .split(',')
                     .next()
                     .filter(|p| !p.is_empty())
-                    .unwrap_or("cali");
+                    .unwrap_or(INTERFACE_PREFIX);
                 pod_interface(prefix, &self.namespace, pod)
             }
             None => {
                 let short: String = self.container_id.chars().take(11).collect();
-                format!("cali{short}")
+                format!("{INTERFACE_PREFIX}{short}")
             }
         }
     }
@@ -94,13 +95,6 @@ impl Identity {
     pub fn handle(&self, conf: &NetConf) -> String {
         format!("{}.{}", conf.name, self.container_id)
     }
-}
-
-/// The prefix and eleven digits of SHA-1 over `namespace.pod`.
-fn pod_interface(prefix: &str, namespace: &str, pod: &str) -> String {
-    let digest = Sha1::digest(format!("{namespace}.{pod}"));
-    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{prefix}{}", &digits[..11])
 }
 
 /// The endpoint as it is stored, and the revision; `None` when there is none.
@@ -210,13 +204,6 @@ mod tests {
             "node--1-k8s-my--pod--a-eth0"
         );
         assert_eq!(identity(None).host_interface(), "calic0123456789");
-        for (namespace, pod, interface) in [
-            ("default", "nginx", "calic440f455693"),
-            ("kube-system", "coredns-5d78c9869d-abcde", "cali4d5f75c480c"),
-            ("prod", "my-pod-a", "cali083c67b6e18"),
-        ] {
-            assert_eq!(pod_interface("cali", namespace, pod), interface);
-        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod custom;
 mod group;
 mod ipam;
 mod json;
+mod metadata;
 pub mod node;
 mod object;
 mod place;

@@ -1,4 +1,6 @@
-//! The names of WorkloadEndpoints, which are computed from their specs (calico-compat §2.4).
+//! The names of WorkloadEndpoints and of pods' interfaces, which are computed (calico-compat §2.4, §8.3).
+
+use sha1::{Digest, Sha1};
 
 use crate::kinds::WorkloadEndpointSpec;
 
@@ -161,6 +163,16 @@ impl std::fmt::Display for WorkloadEndpointName {
     }
 }
 
+/// What the interfaces of pods begin with where nothing else is configured.
+pub const INTERFACE_PREFIX: &str = "cali";
+
+/// A pod's interface on the host: the prefix and eleven digits of SHA-1 over `namespace.pod`.
+pub fn pod_interface(prefix: &str, namespace: &str, pod: &str) -> String {
+    let digest = Sha1::digest(format!("{namespace}.{pod}"));
+    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{prefix}{}", &digits[..11])
+}
+
 /// Splits at single dashes; doubled ones become single. Segments neither begin nor end with a dash, so that a run of dashes of odd
 /// length has its separator at the end.
 fn split(name: &str) -> Vec<String> {
@@ -212,6 +224,17 @@ mod tests {
             "node--1-libnetwork-libnetwork-eth0",
         );
         check(&spec("openstack", "a--b"), "node--1-openstack-a----b-eth0");
+    }
+
+    #[test]
+    fn interfaces_are_named_as_the_plugin_names_them() {
+        for (namespace, pod, interface) in [
+            ("default", "nginx", "calic440f455693"),
+            ("kube-system", "coredns-5d78c9869d-abcde", "cali4d5f75c480c"),
+            ("prod", "my-pod-a", "cali083c67b6e18"),
+        ] {
+            assert_eq!(pod_interface(INTERFACE_PREFIX, namespace, pod), interface);
+        }
     }
 
     #[test]

@@ -219,7 +219,8 @@ pub(crate) fn is_port_name(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-pub(crate) fn is_mac(text: &str) -> bool {
+/// Six octets in hexadecimal.
+pub fn is_mac(text: &str) -> bool {
     let octets: Vec<&str> = text.split([':', '-']).collect();
     octets.len() == 6
         && octets

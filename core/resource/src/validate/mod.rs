@@ -10,6 +10,7 @@ mod metadata;
 
 pub(crate) use metadata::labels;
 
+pub use checks::is_mac;
 pub use error::{FieldError, ValidationError};
 
 use serde_json::Value;
