@@ -6,13 +6,16 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/debug/selvedge
 RELEASE := $(TARGET)/release/selvedge
 
-.PHONY: help setup build demo test lint bench bench-bgp bench-cni bench-store sim soak fuzz docs
+.PHONY: help setup kubernetes build demo test lint bench bench-bgp bench-cni bench-store sim soak fuzz docs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install what the build, the demo and the tests need (as root), or say what is missing
 	@scripts/setup
+
+kubernetes: ## build the real kube-apiserver once (needs Go), and keep it for the tests that ask for one
+	@scripts/kube-apiserver
 
 build: setup
 	@$(CARGO) build --quiet --locked --bin selvedge

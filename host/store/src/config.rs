@@ -140,7 +140,8 @@ macro_rules! config_spec {
                 let kubernetes = KubernetesFields {
                     $($field: self.$field,)*
                     insecure: self.insecure,
-                    home: home(),
+                    home: own("HOME").unwrap_or_default(),
+                    service: service(own),
                 };
                 (etcd, kubernetes)
             }
@@ -176,9 +177,15 @@ config_spec! {
     "k8sClientBurst" => _k8s_client_burst,
 }
 
-/// Where `.kube/config` is.
-fn home() -> String {
-    std::env::var("HOME").unwrap_or_default()
+/// A variable of this process.
+fn own(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Where a pod finds the API server.
+fn service(variable: impl Fn(&str) -> Option<String>) -> Option<(String, String)> {
+    let set = |name: &str| variable(name).filter(|v| !v.is_empty());
+    Some((set("KUBERNETES_SERVICE_HOST")?, set("KUBERNETES_SERVICE_PORT")?))
 }
 
 impl Config {
@@ -210,7 +217,7 @@ impl Config {
     /// # Errors
     /// An unknown `DATASTORE_TYPE`.
     pub fn from_env() -> Result<Config, ConfigError> {
-        Config::from_variables(|name| std::env::var(name).ok())
+        Config::from_variables(own)
     }
 
     /// [`Config::from_env`] with the environment as an argument. `CALICO_` before a name wins over the name (Calico).
@@ -265,6 +272,7 @@ impl Config {
             context: text("K8S_CURRENT_CONTEXT"),
             api_group: text("CALICO_API_GROUP"),
             home: variable("HOME").unwrap_or_default(),
+            service: service(&variable),
             ..KubernetesFields::default()
         };
         let stores = (etcd, kubernetes);

@@ -30,10 +30,13 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
 /// What may be under way to us before it was read.
 const WINDOW: u32 = 4 << 20;
-/// How often a request is tried that was not done, or that may be done again.
-const TRIES: u32 = 6;
+/// How often a request is tried that was not done, or that may be done again: a server that was just started asks for some seconds.
+const TRIES: u32 = 10;
+/// And how often where there is no server.
+const DIALS: u32 = 4;
 /// Between tries, twice as long each time.
 const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What is sent.
 pub(super) enum Body {
@@ -285,13 +288,13 @@ impl Api {
         body: Body,
     ) -> Result<Value, Fault> {
         let mut pause = PAUSE;
-        for _ in 1..TRIES {
+        for tried in 1..TRIES {
             let fault = match self.once(&method, path, &body).await {
                 Ok(value) => return Ok(value),
                 Err(fault) => fault,
             };
             match &fault {
-                Fault::NotSent(_) => (),
+                Fault::NotSent(_) if tried < DIALS => (),
                 Fault::Lost(_) if method == Method::GET => (),
                 Fault::Status(status) => match status.code {
                     401 if self.credentials.renewable() => self.credentials.forget(),
@@ -301,11 +304,11 @@ impl Api {
                     503 if status.reason == "ServiceUnavailable" => (),
                     _ => return Err(fault),
                 },
-                Fault::Lost(_) => return Err(fault),
+                Fault::NotSent(_) | Fault::Lost(_) => return Err(fault),
             }
             tracing::debug!(path, ?fault, "tried again");
             sleep(pause).await;
-            pause *= 2;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
         self.once(&method, path, &body).await
     }

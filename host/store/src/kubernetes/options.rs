@@ -84,6 +84,8 @@ pub(crate) struct KubernetesFields {
     pub(crate) api_group: String,
     /// The user's home, where `.kube/config` is looked for.
     pub(crate) home: String,
+    /// Where a pod finds the API server (`KUBERNETES_SERVICE_HOST` and `_PORT`).
+    pub(crate) service: Option<(String, String)>,
 }
 
 impl KubernetesFields {
@@ -141,7 +143,7 @@ impl KubernetesFields {
             Some(Kubeconfig::read(&self.kubeconfig)?)
         } else if !self.api_endpoint.is_empty() {
             None
-        } else if let Some(options) = in_cluster(&empty) {
+        } else if let Some(options) = self.in_cluster(&empty) {
             return Ok(options);
         } else {
             let path = format!("{}/.kube/config", self.home);
@@ -155,22 +157,23 @@ impl KubernetesFields {
             None => Ok(empty),
         }
     }
-}
 
-/// What a pod is given.
-fn in_cluster(empty: &KubernetesOptions) -> Option<KubernetesOptions> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let host = variable("KUBERNETES_SERVICE_HOST")?;
-    let port = variable("KUBERNETES_SERVICE_PORT")?;
-    let directory = PathBuf::from(SERVICE_ACCOUNT);
-    let host = if host.contains(':') { format!("[{host}]") } else { host };
-    Some(KubernetesOptions {
-        server: format!("https://{host}:{port}"),
-        ca: Some(Pem::File(directory.join("ca.crt"))),
-        login: Login {
-            token: Some(Token::File(directory.join("token"))),
-            ..Login::default()
-        },
-        ..empty.clone()
-    })
+    /// What a pod is given.
+    fn in_cluster(&self, empty: &KubernetesOptions) -> Option<KubernetesOptions> {
+        let (host, port) = self.service.as_ref()?;
+        let directory = PathBuf::from(SERVICE_ACCOUNT);
+        let host = match host.contains(':') {
+            true => format!("[{host}]"),
+            false => host.clone(),
+        };
+        Some(KubernetesOptions {
+            server: format!("https://{host}:{port}"),
+            ca: Some(Pem::File(directory.join("ca.crt"))),
+            login: Login {
+                token: Some(Token::File(directory.join("token"))),
+                ..Login::default()
+            },
+            ..empty.clone()
+        })
+    }
 }

@@ -53,6 +53,10 @@ pub(super) async fn run(shared: Arc<Shared>, source: Source, generation: u64) {
                 watch.appear().await;
                 continue;
             }
+            // The server asks for a moment: it has just been started, or has too much to do.
+            End::Failed(Fault::Status(status)) if status.code == 429 => {
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
             End::Failed(fault) => {
                 let error = watch.shared.api.error(fault, false);
                 watch.shared.change_log(|log| log.failed(error));
