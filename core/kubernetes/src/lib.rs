@@ -7,9 +7,12 @@
 //!
 //! This crate is pure; `store` speaks to the API server.
 
+mod annotations;
 mod json;
 mod metadata;
 pub mod node;
 pub mod pod;
 pub mod policy;
 pub mod profile;
+mod qos;
+mod quantity;
