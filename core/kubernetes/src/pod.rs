@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::annotations::Reader;
 use crate::metadata::{metadata, part};
+use crate::profile::{name_of_namespace, name_of_service_account};
 use crate::qos;
 
 const CONTAINER_ID: &str = "cni.projectcalico.org/containerID";
@@ -254,9 +255,9 @@ fn labels(own: &Metadata, namespace: &str, account: &str) -> BTreeMap<String, St
 }
 
 fn profiles(namespace: &str, account: &str) -> Vec<String> {
-    let mut profiles = vec![format!("kns.{namespace}")];
+    let mut profiles = vec![name_of_namespace(namespace)];
     if !account.is_empty() {
-        profiles.push(format!("ksa.{namespace}.{account}"));
+        profiles.push(name_of_service_account(namespace, account));
     }
     profiles
 }
