@@ -7,6 +7,7 @@
 //!
 //! This crate is pure; `store` speaks to the API server.
 
+mod annotations;
 mod crd;
 mod custom;
 mod group;
@@ -19,6 +20,8 @@ mod place;
 pub mod pod;
 pub mod policy;
 pub mod profile;
+mod qos;
+mod quantity;
 
 pub use crd::definitions;
 pub use custom::has_status_resource;

@@ -1,6 +1,8 @@
-//! What an object of the API says of itself.
+//! What every object of the API has: metadata, and parts of known shape.
 
 use resource::Metadata;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::json::{text, texts};
@@ -22,4 +24,14 @@ pub(crate) fn metadata(object: &Value) -> Result<Metadata, String> {
         annotations: texts(own.get("annotations").unwrap_or(&Value::Null)),
         ..Metadata::default()
     })
+}
+
+/// A part of an object, `spec` or `status`; one that is not there is empty.
+///
+/// # Errors
+/// That it has another shape.
+pub(crate) fn part<T: DeserializeOwned + Default>(object: &Value, name: &str) -> Result<T, String> {
+    let part = object.get(name).unwrap_or(&Value::Null);
+    let part = Option::deserialize(part).map_err(|e| format!("its {name} is not valid: {e}"))?;
+    Ok(part.unwrap_or_default())
 }

@@ -14,10 +14,10 @@ use resource::kinds::{
 };
 use resource::validate::is_mac;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::metadata::metadata;
+use crate::annotations::Reader;
+use crate::metadata::{metadata, part};
 
 const AS_NUMBER: &str = "projectcalico.org/ASNumber";
 const INTERFACES: &str = "projectcalico.org/Interfaces";
@@ -185,10 +185,7 @@ pub fn network_condition(up: bool, time: &str) -> Value {
 
 fn parse(object: &Value) -> Result<(Node, Vec<String>), String> {
     let own = metadata(object)?;
-    let mut reader = Reader {
-        annotations: &own.annotations,
-        ignored: Vec::new(),
-    };
+    let mut reader = Reader::of(&own.annotations);
     let mut node = Node::new(Metadata::named(&own.name), NodeSpec::default());
     node.metadata.uid = own.uid;
     node.metadata.creation_timestamp = own.creation_timestamp;
@@ -203,15 +200,17 @@ fn parse(object: &Value) -> Result<(Node, Vec<String>), String> {
         node.metadata.labels.extend(own.labels);
     }
     for field in FIELDS {
-        if let Some(text) = reader.valid(field.annotation, field.form) {
+        let valid = |text: &str| field.form.holds(text).then(|| text.to_string());
+        if let Some(text) = reader.valid(field.annotation, field.form.what(), valid) {
             *(field.at)(&mut node) = text;
         }
     }
-    if let Some(number) = reader.as_number() {
+    let number = |text: &str| as_number(Value::from(text)).ok()?;
+    if let Some(number) = reader.valid(AS_NUMBER, "an AS number", number) {
         bgp(&mut node).as_number = Some(number);
     }
     node.spec.interfaces = reader.json(INTERFACES, "JSON of interfaces");
-    let ignored = reader.ignored;
+    let ignored = reader.into_ignored();
     complete(&mut node, object)?;
     Ok((node, ignored))
 }
@@ -241,62 +240,6 @@ fn complete(node: &mut Node, object: &Value) -> Result<(), String> {
         (true, true) | (false, _) => spec.pod_cidrs,
     };
     Ok(())
-}
-
-/// A part of an object; one that is not there is empty.
-fn part<T: DeserializeOwned + Default>(object: &Value, name: &str) -> Result<T, String> {
-    let part = object.get(name).unwrap_or(&Value::Null);
-    let part = Option::deserialize(part).map_err(|e| format!("its {name} is not valid: {e}"))?;
-    Ok(part.unwrap_or_default())
-}
-
-/// Reads annotations, and keeps account of those that are not valid.
-struct Reader<'a> {
-    annotations: &'a BTreeMap<String, String>,
-    ignored: Vec<String>,
-}
-
-impl Reader<'_> {
-    fn text(&self, annotation: &str) -> Option<&str> {
-        let text = self.annotations.get(annotation)?;
-        Some(text.as_str()).filter(|t| !t.is_empty())
-    }
-
-    fn ignore(&mut self, annotation: &str, what: &str) {
-        let text = self.text(annotation).unwrap_or_default();
-        let ignored = format!("annotation {annotation}: {text:?} is not {what}");
-        self.ignored.push(ignored);
-    }
-
-    fn valid(&mut self, annotation: &str, form: Form) -> Option<String> {
-        let text = self.text(annotation)?;
-        if form.holds(text) {
-            return Some(text.to_string());
-        }
-        self.ignore(annotation, form.what());
-        None
-    }
-
-    fn as_number(&mut self) -> Option<u32> {
-        let text = self.text(AS_NUMBER)?.to_string();
-        if let Ok(number) = as_number(Value::String(text)) {
-            return number;
-        }
-        self.ignore(AS_NUMBER, "an AS number");
-        None
-    }
-
-    fn json<T: DeserializeOwned + Default>(&mut self, annotation: &str, what: &str) -> T {
-        let Some(text) = self.text(annotation) else {
-            return T::default();
-        };
-        // A null is as if it were not there.
-        if let Ok(value) = serde_json::from_str::<Option<T>>(text) {
-            return value.unwrap_or_default();
-        }
-        self.ignore(annotation, what);
-        T::default()
-    }
 }
 
 /// What the annotations of Kubernetes' Node say where it says what Calico's does.
