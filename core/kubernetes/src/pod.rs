@@ -107,7 +107,11 @@ pub fn key(pod: &Value) -> Option<Key> {
         pod: own.name,
         endpoint: ENDPOINT.to_string(),
     };
-    Some(Key::in_namespace(Kind::WorkloadEndpoint, own.namespace?, name.to_string()))
+    Some(Key::in_namespace(
+        Kind::WorkloadEndpoint,
+        own.namespace?,
+        name.to_string(),
+    ))
 }
 
 /// The annotations of a pod that are not valid, with what they should be: for the log.
