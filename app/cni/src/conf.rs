@@ -65,6 +65,10 @@ pub struct NetConf {
     #[serde(default)]
     pub sqlite_path: String,
     #[serde(default)]
+    pub kubernetes: KubernetesConf,
+    #[serde(default)]
+    pub calico_api_group: String,
+    #[serde(default)]
     pub ipam: IpamConf,
     #[serde(default)]
     pub ipam_lock_file: String,
@@ -95,11 +99,24 @@ pub struct IpamConf {
     pub ipv6_pools: Vec<String>,
 }
 
-/// The `policy` part.
+/// The `kubernetes` part: where the API server is.
 #[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct KubernetesConf {
+    pub kubeconfig: String,
+    pub k8s_api_root: String,
+}
+
+/// The `policy` part. What is there of the API server is how it was said before there was a `kubernetes` part.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct PolicyConf {
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type")]
     pub kind: String,
+    pub k8s_api_root: String,
+    pub k8s_client_certificate: String,
+    pub k8s_client_key: String,
+    pub k8s_certificate_authority: String,
 }
 
 /// The `container_settings` part.
@@ -148,6 +165,15 @@ impl NetConf {
             "ETCD_KEY_FILE" => self.etcd_key_file.clone(),
             "ETCD_CERT_FILE" => self.etcd_cert_file.clone(),
             "ETCD_CA_CERT_FILE" => self.etcd_ca_cert_file.clone(),
+            "KUBECONFIG" => self.kubernetes.kubeconfig.clone(),
+            "K8S_API_ENDPOINT" if self.kubernetes.k8s_api_root.is_empty() => {
+                self.policy.k8s_api_root.clone()
+            }
+            "K8S_API_ENDPOINT" => self.kubernetes.k8s_api_root.clone(),
+            "K8S_CERT_FILE" => self.policy.k8s_client_certificate.clone(),
+            "K8S_KEY_FILE" => self.policy.k8s_client_key.clone(),
+            "K8S_CA_FILE" => self.policy.k8s_certificate_authority.clone(),
+            "CALICO_API_GROUP" => self.calico_api_group.clone(),
             _ => String::new(),
         };
         Some(value).filter(|v| !v.is_empty())

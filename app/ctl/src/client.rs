@@ -27,6 +27,7 @@ pub type Decoded = Result<AnyObject, String>;
 
 /// Everything that commands do with the store. Errors are calicoctl's texts.
 pub struct Client<'a, S: Store> {
+    store: &'a S,
     resources: resource::Client<'a, S, Ipam<'a, S>>,
     /// Address management, for `ipam show`.
     pub ipam: Ipam<'a, S>,
@@ -37,6 +38,7 @@ impl<'a, S: Store + Sync> Client<'a, S> {
     pub fn new(store: &'a S) -> Client<'a, S> {
         let ipam = Ipam::new(store);
         Client {
+            store,
             resources: resource::Client::with_allocations(store, Ipam::new(store)),
             ipam,
         }
@@ -47,7 +49,7 @@ impl<'a, S: Store + Sync> Client<'a, S> {
     /// # Errors
     /// It is not there, or cannot be read.
     pub fn get(&self, kind: Kind, namespace: Option<&str>, name: &str) -> Result<Value, String> {
-        let object = block_on(self.resources.get(&key(kind, namespace, name))).map_err(said)?;
+        let object = block_on(self.resources.get(&key(kind, namespace, name))).map_err(|e| self.said(&e))?;
         Ok(object.to_value())
     }
 
@@ -56,11 +58,24 @@ impl<'a, S: Store + Sync> Client<'a, S> {
     /// # Errors
     /// One that cannot be read.
     pub fn list(&self, kind: Kind, namespace: Option<&str>) -> Result<(Vec<Value>, u64), String> {
-        let list = block_on(self.resources.list(kind, namespace)).map_err(said)?;
+        let list = block_on(self.resources.list(kind, namespace)).map_err(|e| self.said(&e))?;
         Ok((
             list.items.iter().map(AnyObject::to_value).collect(),
             list.revision,
         ))
+    }
+
+    /// calicoctl's text for an error.
+    fn said(&self, error: &ClientError) -> String {
+        let cause = match error {
+            ClientError::Store(error) => self.store.cause(error),
+            _ => None,
+        };
+        error.text(cause)
+    }
+
+    fn done(&self, outcome: ClientResult<AnyObject>) -> Result<(), String> {
+        outcome.map(|_| ()).map_err(|e| self.said(&e))
     }
 
     /// The AS number of nodes that have none of their own.
@@ -104,7 +119,7 @@ impl<'a, S: Store + Sync> Client<'a, S> {
     ) -> Result<(), String> {
         match block_on(self.resources.create(stripped(object), &stamp(world)?)) {
             Err(ClientError::Store(StoreError::Exists(_))) if skip_exists => Ok(()),
-            other => done(other),
+            other => self.done(other),
         }
     }
 
@@ -113,7 +128,7 @@ impl<'a, S: Store + Sync> Client<'a, S> {
     /// # Errors
     /// calicoctl's text.
     pub fn apply(&self, object: AnyObject, world: &World<'_>) -> Result<(), String> {
-        done(block_on(
+        self.done(block_on(
             self.resources.apply(stripped(object), &stamp(world)?),
         ))
     }
@@ -123,7 +138,7 @@ impl<'a, S: Store + Sync> Client<'a, S> {
     /// # Errors
     /// calicoctl's text.
     pub fn update(&self, object: AnyObject) -> Result<(), String> {
-        done(block_on(self.resources.update(object)))
+        self.done(block_on(self.resources.update(object)))
     }
 
     /// Replaces a resource if it still is what was read; `Ok(false)` when somebody else wrote it since.
@@ -134,7 +149,7 @@ impl<'a, S: Store + Sync> Client<'a, S> {
         match block_on(self.resources.update(object)) {
             Ok(_) => Ok(true),
             Err(ClientError::Store(StoreError::Conflict(_))) => Ok(false),
-            Err(error) => Err(said(error)),
+            Err(error) => Err(self.said(&error)),
         }
     }
 
@@ -152,7 +167,7 @@ impl<'a, S: Store + Sync> Client<'a, S> {
         let key = key(target.kind, namespace, &target.name);
         match self.deleted(&key, target.resource_version.as_deref(), world) {
             Err(ClientError::Store(StoreError::NotFound(_))) if skip_not_exists => Ok(()),
-            other => done(other),
+            other => self.done(other),
         }
     }
 
@@ -193,14 +208,6 @@ fn stripped(mut object: AnyObject) -> AnyObject {
         ..Metadata::default()
     };
     object
-}
-
-fn said(error: ClientError) -> String {
-    error.to_string()
-}
-
-fn done(outcome: ClientResult<AnyObject>) -> Result<(), String> {
-    outcome.map(|_| ()).map_err(said)
 }
 
 /// Where a resource lives.

@@ -36,6 +36,22 @@ const HINTS: &[(&str, &str)] = &[
         "protocols are TCP, UDP, ICMP, ICMPv6, SCTP and UDPLite, written so, or a number from 1 to 255",
     ),
     (
+        "unable to determine Pod name",
+        "nodes are Kubernetes' own here: `kubectl delete node NAME` deletes one; nothing was changed",
+    ),
+    (
+        "operation Create is not supported on Node(",
+        "nodes are Kubernetes' own here, and there when their kubelet has registered them; `apply` writes Calico's part of one",
+    ),
+    (
+        "operation Create is not supported on WorkloadEndpoint(",
+        "endpoints are read from pods here, and there when the pod is",
+    ),
+    (
+        "is not supported on Profile(",
+        "profiles are read from namespaces and service accounts here: change their labels with kubectl",
+    ),
+    (
         "is not supported on ClusterInformation",
         "the nodes write it; `selvedge get clusterinformation -o yaml` shows it",
     ),

@@ -34,8 +34,8 @@ pub fn read(source: Source, group: Group, object: &Value) -> Result<Vec<(Key, St
             vec![(Key::cluster(Kind::Node, name), node::read(object)?)]
         }
         Source::Pod => pod::endpoints(object)?.into_iter().collect(),
-        Source::Namespace => vec![profile::of_namespace(object)?],
-        Source::ServiceAccount => vec![profile::of_service_account(object)?],
+        Source::Namespace => vec![with_revision(profile::of_namespace(object)?, object)],
+        Source::ServiceAccount => vec![with_revision(profile::of_service_account(object)?, object)],
         Source::NetworkPolicy => vec![policy::of_network_policy(object)?],
         Source::Service => vec![as_it_is(Kind::Service, object)?],
         Source::EndpointSlice => vec![as_it_is(Kind::EndpointSlice, object)?],
@@ -49,6 +49,18 @@ pub fn read(source: Source, group: Group, object: &Value) -> Result<Vec<(Key, St
             }
         }
     })
+}
+
+/// A profile says itself at which revision it was read, since Calico shows that of the namespace and that of the account.
+fn with_revision((key, document): (Key, String), object: &Value) -> (Key, String) {
+    let revision = text(&object["metadata"], "resourceVersion").and_then(|r| r.parse().ok());
+    let (Key::Resource { name, .. }, Some(revision), Ok(mut value)) =
+        (&key, revision, serde_json::from_str::<Value>(&document))
+    else {
+        return (key, document);
+    };
+    value["metadata"]["resourceVersion"] = json!(profile::revision_text(name, revision));
+    (key, value.to_string())
 }
 
 /// The keys of what an object stands for or stood for, also when it is on its way out.

@@ -122,7 +122,10 @@ impl<S: Spec> Object<S> {
                 Object::from_parsed(parsed).map_err(malformed)?
             }
         };
-        object.metadata.resource_version = Some(entry.revision.to_string());
+        // A profile that is read from something else says whose revision it has; the others' is never stored.
+        let own = object.metadata.resource_version.take();
+        let own = own.filter(|_| S::KIND == Kind::Profile);
+        object.metadata.resource_version = own.or_else(|| Some(entry.revision.to_string()));
         S::complete(&mut object);
         Ok(object)
     }

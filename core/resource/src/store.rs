@@ -127,6 +127,17 @@ pub trait Store {
         async { Ok(Vec::new()) }
     }
 
+    /// Whether this is the Kubernetes API, where nodes are the kubelets' to make and a cluster is of type `kdd` (calico-compat §3.5).
+    fn is_kubernetes(&self) -> bool {
+        false
+    }
+
+    /// What the datastore itself says of an object that is there or is not, which Calico repeats after its own words; `None` where it
+    /// says nothing.
+    fn cause(&self, _error: &StoreError) -> Option<String> {
+        None
+    }
+
     /// Why this store cannot hold an entry, in words; `None` where it can.
     fn cannot_hold(&self, _entry: &Entry) -> Option<String> {
         None

@@ -1,6 +1,8 @@
 //! The store that a configuration names.
 
-use resource::{Changes, Entry, Key, KeyPrefix, Listing, MemoryStore, Store, StoreResult};
+use resource::{
+    Changes, Entry, Key, KeyPrefix, Listing, MemoryStore, Store, StoreError, StoreResult,
+};
 
 use crate::{Config, Datastore, EtcdStore, KubernetesStore, SqliteStore};
 
@@ -101,6 +103,17 @@ impl Store for AnyStore {
             AnyStore::Etcd(store) => store.unknown_paths().await,
             AnyStore::Kubernetes(store) => store.unknown_paths().await,
             AnyStore::Memory(store) => store.unknown_paths().await,
+        }
+    }
+
+    fn is_kubernetes(&self) -> bool {
+        matches!(self, AnyStore::Kubernetes(_))
+    }
+
+    fn cause(&self, error: &StoreError) -> Option<String> {
+        match self {
+            AnyStore::Kubernetes(store) => store.cause(error),
+            AnyStore::Sqlite(_) | AnyStore::Etcd(_) | AnyStore::Memory(_) => None,
         }
     }
 

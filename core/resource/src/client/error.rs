@@ -18,6 +18,16 @@ pub enum ClientError {
     Allocations(String),
 }
 
+impl ClientError {
+    /// calicoctl's text where the datastore has said `cause` (see [`Store::cause`](crate::Store::cause)).
+    pub fn text(&self, cause: Option<String>) -> String {
+        match (self, cause) {
+            (ClientError::Store(error), Some(cause)) => format!("{error} with error: {cause}"),
+            (_, _) => self.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -106,6 +106,7 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         let spec = ClusterInformationSpec {
             cluster_guid: guid.to_string(),
             datastore_ready: Some(true),
+            cluster_type: self.cluster_type(),
             ..ClusterInformationSpec::default()
         };
         self.ensure(ClusterInformation::new(stamped("default", cluster), spec))
@@ -118,6 +119,11 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
             self.ensure(Tier::new(stamped(name, stamp), spec)).await?;
         }
         Ok(())
+    }
+
+    fn cluster_type(&self) -> String {
+        let kubernetes = self.store.is_kubernetes().then(|| "kdd".to_string());
+        kubernetes.unwrap_or_default()
     }
 
     async fn ensure<T: Spec>(&self, object: Object<T>) -> ClientResult<()> {
@@ -295,6 +301,8 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         match self.create(object.clone(), stamp).await {
             // Created in between.
             Err(ClientError::Store(StoreError::Exists(_))) => self.update(object).await,
+            // What is somebody else's to create is updated, and they have not.
+            Err(ClientError::Store(StoreError::Unsupported { .. })) => self.update(object).await,
             // What may not be created is updated, and that is not there.
             Err(ClientError::Refused(_)) if old_key(&named.key()).is_some() => {
                 Err(StoreError::NotFound(named.key()).into())
@@ -314,6 +322,7 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
     /// [`StoreError::NotFound`], [`StoreError::Conflict`]; the store's. What was deleted before stays deleted, and the call may be repeated.
     pub async fn delete(&self, key: &Key, expected: Option<&str>) -> ClientResult<AnyObject> {
         deletable(key)?;
+        self.not_a_kubelets(key)?;
         let Some(entry) = self.find(key).await? else {
             return Err(StoreError::NotFound(key.clone()).into());
         };
@@ -341,6 +350,22 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         }
         self.store.delete(&entry.key, revision).await?;
         Ok(object)
+    }
+
+    /// Refuses to delete a node of Kubernetes' before anything of it is released. The words are those that calicoctl happens to say: it
+    /// trips over the list of the node's endpoints.
+    fn not_a_kubelets(&self, key: &Key) -> ClientResult<()> {
+        match key {
+            Key::Resource {
+                kind: Kind::Node,
+                name,
+                ..
+            } if self.store.is_kubernetes() => Err(ClientError::Refused(format!(
+                "resource does not exist: WorkloadEndpoint({}-*) with error: malformed WorkloadEndpoint name - unable to determine Pod name",
+                name.replace('-', "--")
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Has a pool give out no more addresses; the new revision, or none where it was so already.

@@ -715,6 +715,27 @@ impl Store for KubernetesStore {
         }
     }
 
+    fn is_kubernetes(&self) -> bool {
+        true
+    }
+
+    fn cause(&self, error: &StoreError) -> Option<String> {
+        let (key, state) = match error {
+            StoreError::NotFound(key) => (key, "not found"),
+            StoreError::Exists(key) => (key, "already exists"),
+            _ => return None,
+        };
+        let place = Place::of(key)?;
+        let group = self.inner.shared.group;
+        let plural = place.source.plural(group);
+        let api_version = place.source.api_version(group);
+        let resource = match api_version.split_once('/') {
+            Some((group, _)) => format!("{plural}.{group}"),
+            None => plural.to_string(),
+        };
+        Some(format!("{resource} \"{}\" {state}", place.name))
+    }
+
     fn cannot_hold(&self, entry: &Entry) -> Option<String> {
         if entry.value.len() > LARGEST_VALUE {
             return Some(format!(
