@@ -22,6 +22,7 @@ pub mod policy;
 pub mod profile;
 mod qos;
 mod quantity;
+pub mod request;
 
 pub use crd::definitions;
 pub use custom::has_status_resource;
