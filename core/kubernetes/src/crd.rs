@@ -11,7 +11,9 @@ use crate::place::Source;
 
 /// One definition for each type that a cluster does not have by itself.
 pub fn definitions(group: Group) -> Vec<Value> {
-    let custom = Source::all().into_iter().filter(|source| !source.is_built_in());
+    let custom = Source::all()
+        .into_iter()
+        .filter(|source| !source.is_built_in());
     custom.map(|source| definition(source, group)).collect()
 }
 

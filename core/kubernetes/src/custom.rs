@@ -52,7 +52,11 @@ fn shown_uid(uid: &str) -> String {
         if matches!(i, 4 | 6 | 8 | 10) {
             shown.push('-');
         }
-        let octet = if matches!(i, 6 | 8) { octet } else { octet.reverse_bits() };
+        let octet = if matches!(i, 6 | 8) {
+            octet
+        } else {
+            octet.reverse_bits()
+        };
         shown.push_str(&format!("{octet:02x}"));
     }
     shown
@@ -73,7 +77,11 @@ pub fn read(kind: Kind, group: Group, object: &Value) -> Result<(Key, String), S
     }
     let wrapped = wrapped(kind, group);
     if let Some(uid) = text(own, "uid") {
-        let uid = if wrapped { shown_uid(uid) } else { uid.to_string() };
+        let uid = if wrapped {
+            shown_uid(uid)
+        } else {
+            uid.to_string()
+        };
         metadata.insert("uid".to_string(), json!(uid));
     }
     let stuffed = match own["annotations"].get(METADATA).and_then(Value::as_str) {
@@ -95,12 +103,17 @@ pub fn read(kind: Kind, group: Group, object: &Value) -> Result<(Key, String), S
         None => (!wrapped).then_some(name),
     };
     if let Some(policy_name) = policy_name.filter(|_| is_policy(kind)) {
-        annotations.insert(METADATA.to_string(), json!({ "name": policy_name }).to_string());
+        annotations.insert(
+            METADATA.to_string(),
+            json!({ "name": policy_name }).to_string(),
+        );
     }
     insert_texts(&mut metadata, "labels", texts(&shown["labels"]));
     insert_texts(&mut metadata, "annotations", annotations);
     if let Some(owners) = own["ownerReferences"].as_array() {
-        let owners = owners.iter().map(|o| of_group(o, group.api_version(), kind.api_version()));
+        let owners = owners
+            .iter()
+            .map(|o| of_group(o, group.api_version(), kind.api_version()));
         metadata.insert("ownerReferences".to_string(), owners.collect());
     }
     if let Some(finalizers) = own.get("finalizers") {
@@ -164,13 +177,19 @@ pub fn write(kind: Kind, group: Group, document: &str) -> Result<Value, String> 
         insert_texts(&mut metadata, "annotations", annotations);
     }
     if let Some(owners) = given["ownerReferences"].as_array() {
-        let owners = owners.iter().map(|o| of_group(o, kind.api_version(), group.api_version()));
+        let owners = owners
+            .iter()
+            .map(|o| of_group(o, kind.api_version(), group.api_version()));
         metadata.insert("ownerReferences".to_string(), owners.collect());
     }
     if let Some(finalizers) = given.get("finalizers") {
         metadata.insert("finalizers".to_string(), finalizers.clone());
     }
-    let api_version = if kind.is_ours() { kind.api_version() } else { group.api_version() };
+    let api_version = if kind.is_ours() {
+        kind.api_version()
+    } else {
+        group.api_version()
+    };
     let mut object = json!({
         "apiVersion": api_version,
         "kind": kind.as_str(),
@@ -187,12 +206,16 @@ pub fn write(kind: Kind, group: Group, document: &str) -> Result<Value, String> 
 
 /// Labels of Calico's own stay visible on the object, since queries select by them.
 fn is_calicos(label: &str) -> bool {
-    label
-        .split_once('/')
-        .is_some_and(|(prefix, _)| prefix == "projectcalico.org" || prefix.ends_with(".projectcalico.org"))
+    label.split_once('/').is_some_and(|(prefix, _)| {
+        prefix == "projectcalico.org" || prefix.ends_with(".projectcalico.org")
+    })
 }
 
-fn insert_texts(map: &mut Map<String, Value>, name: &str, texts: std::collections::BTreeMap<String, String>) {
+fn insert_texts(
+    map: &mut Map<String, Value>,
+    name: &str,
+    texts: std::collections::BTreeMap<String, String>,
+) {
     if !texts.is_empty() {
         map.insert(name.to_string(), json!(texts));
     }
@@ -224,7 +247,10 @@ mod tests {
         );
         pool["metadata"]["uid"] = json!("4612debf-0fe7-48ec-9367-008f752b2bc1");
         let (key, document) = read(Kind::IpPool, Group::Crd, &pool).expect("a pool");
-        assert_eq!((key, document.as_str()), (Key::cluster(Kind::IpPool, "my-pool"), POOL));
+        assert_eq!(
+            (key, document.as_str()),
+            (Key::cluster(Kind::IpPool, "my-pool"), POOL)
+        );
 
         let policy = write(Kind::GlobalNetworkPolicy, Group::Crd, POLICY).expect("a policy");
         assert_eq!(
@@ -244,7 +270,8 @@ mod tests {
             json!({"name": "gnp1", "labels": {"projectcalico.org/tier": "default"}})
         );
         policy["metadata"]["creationTimestamp"] = json!("2026-11-22T22:50:26Z");
-        let (_, document) = read(Kind::GlobalNetworkPolicy, Group::Native, &policy).expect("a policy");
+        let (_, document) =
+            read(Kind::GlobalNetworkPolicy, Group::Native, &policy).expect("a policy");
         assert_eq!(document, POLICY);
     }
 
@@ -258,6 +285,9 @@ mod tests {
         );
         let broken = json!({"metadata": {"name": "p", "annotations": {METADATA: "{"}}});
         let error = read(Kind::IpPool, Group::Crd, &broken).expect_err("no JSON");
-        assert!(error.starts_with("its annotation projectcalico.org/metadata is no JSON"), "{error}");
+        assert!(
+            error.starts_with("its annotation projectcalico.org/metadata is no JSON"),
+            "{error}"
+        );
     }
 }

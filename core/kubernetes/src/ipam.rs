@@ -20,7 +20,10 @@ const CONFIG: [(&str, &str); 4] = [
     ("strict_affinity", "strictAffinity"),
     ("auto_allocate_blocks", "autoAllocateBlocks"),
     ("maxBlocksPerHost", "maxBlocksPerHost"),
-    ("kubeVirtVMAddressPersistence", "kubeVirtVMAddressPersistence"),
+    (
+        "kubeVirtVMAddressPersistence",
+        "kubeVirtVMAddressPersistence",
+    ),
 ];
 
 /// What an object stands for: its key and the text that etcd would have there. `None` for one that is on its way out.
@@ -213,10 +216,15 @@ fn affinity_labels(owner: &str, kind: &str, cidr: &IpNet) -> Value {
 fn hostname_hash(host: &str) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let hash = Sha3_256::digest(host);
-    let bit = |n: usize| hash.get(n / 8).is_some_and(|octet| octet >> (7 - n % 8) & 1 == 1);
+    let bit = |n: usize| {
+        hash.get(n / 8)
+            .is_some_and(|octet| octet >> (7 - n % 8) & 1 == 1)
+    };
     let digits = (hash.len() * 8).div_ceil(5);
     let digit = |i: usize| (0..5).fold(0, |value, n| value << 1 | usize::from(bit(5 * i + n)));
-    (0..digits).map(|i| char::from(ALPHABET[digit(i)])).collect()
+    (0..digits)
+        .map(|i| char::from(ALPHABET[digit(i)]))
+        .collect()
 }
 
 #[cfg(test)]
@@ -236,7 +244,9 @@ mod tests {
             cidr: cidr("10.244.84.128/26"),
         };
         let value = r#"{"state":"confirmed","deleted":false}"#;
-        let object = write(&key, Group::Crd, value, false).expect("JSON").expect("of IPAM");
+        let object = write(&key, Group::Crd, value, false)
+            .expect("JSON")
+            .expect("of IPAM");
         let labels = json!({
             "projectcalico.org/affinity-type": "host",
             "projectcalico.org/hostname-hash": "A3XPYDATRKB7Q4SM2O5FN4RXIHBFIL2PITFX26BAIP5XAB2X74CA",
@@ -255,11 +265,18 @@ mod tests {
                 "spec": {"cidr": "10.244.84.128/26", "deleted": "false", "node": "node-1", "state": "confirmed", "type": "host"},
             })
         );
-        assert_eq!(read(Source::Affinity, &object), Ok(Some((key.clone(), value.to_string()))));
-        let gone = write(&key, Group::Crd, value, true).expect("JSON").expect("of IPAM");
+        assert_eq!(
+            read(Source::Affinity, &object),
+            Ok(Some((key.clone(), value.to_string())))
+        );
+        let gone = write(&key, Group::Crd, value, true)
+            .expect("JSON")
+            .expect("of IPAM");
         assert_eq!(gone["spec"]["deleted"], "true");
         assert_eq!(read(Source::Affinity, &gone), Ok(None));
-        let native = write(&key, Group::Native, value, true).expect("JSON").expect("of IPAM");
+        let native = write(&key, Group::Native, value, true)
+            .expect("JSON")
+            .expect("of IPAM");
         assert_eq!(native["spec"]["deleted"], true);
         assert_eq!(native["metadata"].get("annotations"), None);
     }
@@ -267,12 +284,22 @@ mod tests {
     #[test]
     fn a_block_comes_back_as_it_was() {
         let key = Key::Block(cidr("10.244.84.128/30"));
-        let object = write(&key, Group::Crd, BLOCK, false).expect("JSON").expect("of IPAM");
+        let object = write(&key, Group::Crd, BLOCK, false)
+            .expect("JSON")
+            .expect("of IPAM");
         assert_eq!(object["spec"]["affinityClaimTime"], "2026-11-22T22:50:27Z");
         assert_eq!(object["spec"]["strictAffinity"], false);
-        assert_eq!(read(Source::Block, &object), Ok(Some((key.clone(), BLOCK.to_string()))));
-        let nobodys = BLOCK.replace(r#""host:node-1","affinity_claim_time":"2026-11-22T22:50:27Z""#, "null");
-        let object = write(&key, Group::Crd, &nobodys, false).expect("JSON").expect("of IPAM");
+        assert_eq!(
+            read(Source::Block, &object),
+            Ok(Some((key.clone(), BLOCK.to_string())))
+        );
+        let nobodys = BLOCK.replace(
+            r#""host:node-1","affinity_claim_time":"2026-11-22T22:50:27Z""#,
+            "null",
+        );
+        let object = write(&key, Group::Crd, &nobodys, false)
+            .expect("JSON")
+            .expect("of IPAM");
         assert_eq!(object["spec"].get("affinity"), None);
         assert_eq!(read(Source::Block, &object), Ok(Some((key, nobodys))));
     }
@@ -281,15 +308,22 @@ mod tests {
     fn a_handle_keeps_its_capitals() {
         let key = Key::Handle("lb-AbC".to_string());
         let value = r#"{"block":{"10.244.84.128/26":1},"deleted":false}"#;
-        let object = write(&key, Group::Crd, value, false).expect("JSON").expect("of IPAM");
+        let object = write(&key, Group::Crd, value, false)
+            .expect("JSON")
+            .expect("of IPAM");
         assert_eq!(object["metadata"]["name"], "lb-abc");
-        assert_eq!(read(Source::Handle, &object), Ok(Some((key, value.to_string()))));
+        assert_eq!(
+            read(Source::Handle, &object),
+            Ok(Some((key, value.to_string())))
+        );
     }
 
     #[test]
     fn the_configuration_has_other_names() {
         let value = r#"{"strict_affinity":true,"maxBlocksPerHost":4,"kubeVirtVMAddressPersistence":"Enabled"}"#;
-        let object = write(&Key::IpamConfig, Group::Crd, value, false).expect("JSON").expect("of IPAM");
+        let object = write(&Key::IpamConfig, Group::Crd, value, false)
+            .expect("JSON")
+            .expect("of IPAM");
         assert_eq!(
             object["spec"],
             json!({"strictAffinity": true, "autoAllocateBlocks": false, "maxBlocksPerHost": 4, "kubeVirtVMAddressPersistence": "Enabled"})

@@ -24,7 +24,10 @@ pub fn read(source: Source, group: Group, object: &Value) -> Result<Vec<(Key, St
         }
         Source::IpamConfig => {
             let (key, document) = custom::read(Kind::IpamConfiguration, group, object)?;
-            vec![(Key::IpamConfig, ipam::read_config(object)), (key, document)]
+            vec![
+                (Key::IpamConfig, ipam::read_config(object)),
+                (key, document),
+            ]
         }
         Source::Node => {
             let name = text(&object["metadata"], "name").ok_or("it has no name")?;

@@ -271,8 +271,7 @@ impl Place {
                 name: name.clone(),
             }),
             Key::Block(cidr) => Some(cluster(Source::Block, cidr_name(cidr))),
-            Key::BlockAffinity { host, cidr }
-            | Key::VirtualAffinity { name: host, cidr } => {
+            Key::BlockAffinity { host, cidr } | Key::VirtualAffinity { name: host, cidr } => {
                 Some(cluster(Source::Affinity, affinity_name(host, cidr)))
             }
             Key::Handle(id) => Some(cluster(Source::Handle, id.to_lowercase())),
@@ -372,7 +371,8 @@ mod tests {
     #[test]
     fn names_that_are_too_long_differ() {
         let cidr: IpNet = "10.244.84.128/26".parse().expect("a network");
-        let [one, two] = ["a", "b"].map(|end| affinity_name(&format!("{}{end}", "n".repeat(240)), &cidr));
+        let [one, two] =
+            ["a", "b"].map(|end| affinity_name(&format!("{}{end}", "n".repeat(240)), &cidr));
         assert_eq!((one.len(), two.len()), (252, 252));
         assert_ne!(one, two);
     }
@@ -380,14 +380,21 @@ mod tests {
     #[test]
     fn types_of_two_groups_and_of_kubernetes() {
         let native = |source: Source| source.collection(Group::Native, None);
-        assert_eq!(native(Source::IpamConfig), "/apis/projectcalico.org/v3/ipamconfigurations");
+        assert_eq!(
+            native(Source::IpamConfig),
+            "/apis/projectcalico.org/v3/ipamconfigurations"
+        );
         assert_eq!(native(Source::Node), "/api/v1/nodes");
         assert_eq!(
             native(Source::Custom(Kind::PeerPolicy)),
             "/apis/selvedge.dev/v1alpha1/peerpolicies"
         );
         assert_eq!(
-            path(Key::in_namespace(Kind::NetworkPolicy, "ns", "knp.default.web")),
+            path(Key::in_namespace(
+                Kind::NetworkPolicy,
+                "ns",
+                "knp.default.web"
+            )),
             "/apis/networking.k8s.io/v1/namespaces/ns/networkpolicies/web"
         );
         assert_eq!(

@@ -59,9 +59,9 @@ impl Values {
                 namespace,
                 name,
             } => {
-                let metadata = json!({"name": name, "namespace": namespace, "annotations": {CARRIED: text}});
-                let mut object =
-                    json!({"kind": kind.as_str(), "apiVersion": kind.api_version(), "metadata": metadata});
+                let metadata =
+                    json!({"name": name, "namespace": namespace, "annotations": {CARRIED: text}});
+                let mut object = json!({"kind": kind.as_str(), "apiVersion": kind.api_version(), "metadata": metadata});
                 match kind {
                     Kind::EndpointSlice => {
                         object["addressType"] = json!("IPv4");
@@ -71,8 +71,10 @@ impl Values {
                 }
                 object
             }
-            Key::Block(cidr) => json!({"cidr": cidr, "affinity": null, "allocations": [null], "unallocated": [0], "attributes": [],
-                "sequenceNumber": 1, "sequenceNumberForAllocation": {}, "deleted": false}),
+            Key::Block(cidr) => {
+                json!({"cidr": cidr, "affinity": null, "allocations": [null], "unallocated": [0], "attributes": [],
+                "sequenceNumber": 1, "sequenceNumberForAllocation": {}, "deleted": false})
+            }
             Key::BlockAffinity { .. } | Key::VirtualAffinity { .. } => {
                 json!({"state": "confirmed", "deleted": false})
             }
@@ -104,7 +106,9 @@ fn least(kind: Kind) -> Value {
         Kind::Service => json!({"ports": [{"port": 80}]}),
         Kind::IpPool => json!({"cidr": "10.0.0.0/16"}),
         Kind::IpamConfiguration => json!({"strictAffinity": false, "autoAllocateBlocks": true}),
-        Kind::CalicoNodeStatus => json!({"node": "n", "classes": ["BGP"], "updatePeriodSeconds": 10}),
+        Kind::CalicoNodeStatus => {
+            json!({"node": "n", "classes": ["BGP"], "updatePeriodSeconds": 10})
+        }
         Kind::HostEndpoint => json!({"node": "n", "interfaceName": "eth0"}),
         Kind::KubeControllersConfiguration => json!({"controllers": {}}),
         _ => json!({}),
@@ -147,7 +151,11 @@ async fn values_are_kept_exactly<S: Store>(values: Values, store: S) {
     for (i, text) in texts.iter().enumerate() {
         let key = values.key(&format!("n{i}"));
         let written = values.put(&store, &key, text).await;
-        assert_eq!(&values.carried(&written.value), text, "the entry that create returns");
+        assert_eq!(
+            &values.carried(&written.value),
+            text,
+            "the entry that create returns"
+        );
         let read = store.get(&key).await.expect("get").expect("the entry");
         assert_eq!(read, written, "what get returns after create");
         let updated = store
@@ -235,7 +243,11 @@ async fn revisions_grow<S: Store>(values: Values, store: S) {
     let a = values.put(&store, &values.key("a"), "1").await;
     let b = values.put(&store, &values.key("b"), "1").await;
     let c = store
-        .update(&values.key("a"), &values.carry(&values.key("a"), "2"), a.revision)
+        .update(
+            &values.key("a"),
+            &values.carry(&values.key("a"), "2"),
+            a.revision,
+        )
         .await
         .expect("update");
     // A store that others write to as well has revisions in between.
@@ -249,8 +261,7 @@ async fn revisions_grow<S: Store>(values: Values, store: S) {
 }
 
 async fn lists_are_ordered_and_prefixes_end_at_a_slash<S: Store>(values: Values, store: S) {
-    let wep =
-        |namespace: &str, name: &str| Key::in_namespace(values.namespaced(), namespace, name);
+    let wep = |namespace: &str, name: &str| Key::in_namespace(values.namespaced(), namespace, name);
     let block = |cidr: &str| Key::Block(cidr.parse::<IpNet>().expect("a network"));
     let affinity = |host: &str, cidr: &str| Key::BlockAffinity {
         host: host.to_string(),
@@ -288,7 +299,10 @@ async fn lists_are_ordered_and_prefixes_end_at_a_slash<S: Store>(values: Values,
         assert!(listing.revision >= last, "{prefix:?}");
         let paths: Vec<String> = listing.entries.iter().map(|e| e.key.path()).collect();
         assert!(paths.is_sorted(), "{prefix:?} out of order: {paths:?}");
-        let ours = listing.entries.into_iter().filter(|e| written.contains(&e.key));
+        let ours = listing
+            .entries
+            .into_iter()
+            .filter(|e| written.contains(&e.key));
         ours.map(|entry| {
             if values == Values::Texts || matches!(entry.key, Key::Resource { .. }) {
                 assert_eq!(values.carried(&entry.value), entry.key.path());
@@ -298,11 +312,7 @@ async fn lists_are_ordered_and_prefixes_end_at_a_slash<S: Store>(values: Values,
         .collect::<Vec<_>>()
     };
     assert_eq!(
-        listed(KeyPrefix::Namespace(
-            values.namespaced(),
-            "a".to_string()
-        ))
-        .await,
+        listed(KeyPrefix::Namespace(values.namespaced(), "a".to_string())).await,
         [wep("a", "x"), wep("a", "y")]
     );
     assert_eq!(
@@ -311,7 +321,12 @@ async fn lists_are_ordered_and_prefixes_end_at_a_slash<S: Store>(values: Values,
     );
     assert_eq!(
         listed(KeyPrefix::Kind(kind_of(&values.key("a")))).await,
-        [values.key("a"), values.key("a-b"), values.key("a.b"), values.key("b")]
+        [
+            values.key("a"),
+            values.key("a-b"),
+            values.key("a.b"),
+            values.key("b")
+        ]
     );
     assert_eq!(
         listed(KeyPrefix::HostAffinities("a".to_string())).await,
@@ -357,7 +372,11 @@ async fn changes_come_in_order<S: Store>(values: Values, store: S) {
     let a = values.put(&store, &values.key("a"), "1").await;
     let b = values.put(&store, &values.key("b"), "1").await;
     let a2 = store
-        .update(&values.key("a"), &values.carry(&values.key("a"), "2"), a.revision)
+        .update(
+            &values.key("a"),
+            &values.carry(&values.key("a"), "2"),
+            a.revision,
+        )
         .await
         .expect("update");
     store.delete(&values.key("b"), None).await.expect("delete");
@@ -468,8 +487,15 @@ pub async fn increment<S: Store>(values: Values, store: &S, key: &Key) -> u64 {
         let (number, result) = match store.get(key).await.expect("get") {
             None => (1, store.create(key, &value(1)).await),
             Some(entry) => {
-                let number = values.carried(&entry.value).parse::<u64>().expect("a number") + 1;
-                (number, store.update(key, &value(number), entry.revision).await)
+                let number = values
+                    .carried(&entry.value)
+                    .parse::<u64>()
+                    .expect("a number")
+                    + 1;
+                (
+                    number,
+                    store.update(key, &value(number), entry.revision).await,
+                )
             }
         };
         match result {
@@ -533,7 +559,11 @@ pub async fn follow<S: Store>(
             match change {
                 Change::Put(entry) if values == Values::Objects && entry.key == counter(values) => {
                     seen.insert(entry.key.path(), values.carried(&entry.value));
-                    assert_eq!(count(&seen), before + 1, "a gap, or a number that came twice");
+                    assert_eq!(
+                        count(&seen),
+                        before + 1,
+                        "a gap, or a number that came twice"
+                    );
                 }
                 Change::Put(entry) if kind_of(&entry.key) == kind_of(&counter(values)) => {
                     seen.insert(entry.key.path(), values.carried(&entry.value));

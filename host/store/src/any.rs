@@ -1,8 +1,6 @@
 //! The store that a configuration names.
 
-use resource::{
-    Changes, Entry, Key, KeyPrefix, Listing, MemoryStore, Store, StoreResult,
-};
+use resource::{Changes, Entry, Key, KeyPrefix, Listing, MemoryStore, Store, StoreResult};
 
 use crate::{Config, Datastore, EtcdStore, KubernetesStore, SqliteStore};
 

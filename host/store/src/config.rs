@@ -185,7 +185,10 @@ fn own(name: &str) -> Option<String> {
 /// Where a pod finds the API server.
 fn service(variable: impl Fn(&str) -> Option<String>) -> Option<(String, String)> {
     let set = |name: &str| variable(name).filter(|v| !v.is_empty());
-    Some((set("KUBERNETES_SERVICE_HOST")?, set("KUBERNETES_SERVICE_PORT")?))
+    Some((
+        set("KUBERNETES_SERVICE_HOST")?,
+        set("KUBERNETES_SERVICE_PORT")?,
+    ))
 }
 
 impl Config {
@@ -268,7 +271,10 @@ impl Config {
             client_key_file: text("K8S_KEY_FILE"),
             client_cert_file: text("K8S_CERT_FILE"),
             server_ca_file: text("K8S_CA_FILE"),
-            insecure: matches!(insecure.to_lowercase().as_str(), "1" | "t" | "true" | "y" | "yes"),
+            insecure: matches!(
+                insecure.to_lowercase().as_str(),
+                "1" | "t" | "true" | "y" | "yes"
+            ),
             context: text("K8S_CURRENT_CONTEXT"),
             api_group: text("CALICO_API_GROUP"),
             home: variable("HOME").unwrap_or_default(),

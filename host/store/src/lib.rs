@@ -22,9 +22,9 @@ mod kubernetes;
 mod runtime;
 mod secret;
 mod sqlite;
-mod tls;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod tls;
 
 pub use any::{AnyStore, open};
 pub use block_on::block_on;

@@ -73,7 +73,10 @@ pub(crate) fn config(options: &Identity<'_>) -> StoreResult<Arc<ClientConfig>> {
     let mut config = match (options.certificate, options.key) {
         (None, None) => builder.with_no_client_auth(),
         (Some(certificate), Some(key)) => {
-            let chain = options.certificates(certificate, &format!("the client certificate ({certificate_name})"))?;
+            let chain = options.certificates(
+                certificate,
+                &format!("the client certificate ({certificate_name})"),
+            )?;
             let what = format!("the client's private key ({key_name})");
             let text = options.read(key, &what)?;
             let key_text = PrivateKeyDer::from_pem_slice(&text)

@@ -55,7 +55,10 @@ fn the_environment_names_the_store() {
         DEFAULT_SQLITE_PATH,
     );
     check(
-        &[("DATASTORE_TYPE", "kubernetes"), ("K8S_API_ENDPOINT", "https://a:6443")],
+        &[
+            ("DATASTORE_TYPE", "kubernetes"),
+            ("K8S_API_ENDPOINT", "https://a:6443"),
+        ],
         "kubernetes",
     );
     check(&[("ETCD_ENDPOINTS", "http://127.0.0.1:2379")], "etcdv3");

@@ -5,9 +5,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use kubernetes::Group;
 use resource::conformance::{self, Values};
 use resource::{Key, Kind, MemoryStore, Store, StoreError};
-use kubernetes::Group;
 use store::testing::{Etcd, Kubernetes, kubernetes_skipped, skipped};
 use store::{AnyStore, SqliteOptions, SqliteStore, block_on};
 
@@ -78,7 +78,9 @@ fn memory_followers_miss_nothing() {
 fn sqlite_followers_miss_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("selvedge.db");
-    concurrently(Values::Texts, || AnyStore::Sqlite(SqliteStore::open(&path).unwrap()));
+    concurrently(Values::Texts, || {
+        AnyStore::Sqlite(SqliteStore::open(&path).unwrap())
+    });
 }
 
 #[test]
@@ -116,7 +118,11 @@ fn count_together(values: Values, open: impl Fn() -> AnyStore) {
             let store = open();
             scope.spawn(move || {
                 for _ in 0..EACH {
-                    block_on(conformance::increment(values, &store, &conformance::counter(values)));
+                    block_on(conformance::increment(
+                        values,
+                        &store,
+                        &conformance::counter(values),
+                    ));
                 }
             });
         }
@@ -129,7 +135,9 @@ fn count_together(values: Values, open: impl Fn() -> AnyStore) {
 fn sixty_four_writers_of_sqlite() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("selvedge.db");
-    count_together(Values::Texts, || AnyStore::Sqlite(SqliteStore::open(&path).unwrap()));
+    count_together(Values::Texts, || {
+        AnyStore::Sqlite(SqliteStore::open(&path).unwrap())
+    });
 }
 
 #[test]

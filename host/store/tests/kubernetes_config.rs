@@ -58,7 +58,10 @@ fn a_kubeconfig_names_the_server_and_the_user() {
     assert_eq!(options.ca, Some(Pem::File(directory.path().join("ca.pem"))));
     assert_eq!(options.server_name.as_deref(), Some("lab.example"));
     assert_eq!(options.login.certificate, Some(Pem::File("/c.pem".into())));
-    assert_eq!(options.login.key, Some(Pem::File(directory.path().join("k.pem"))));
+    assert_eq!(
+        options.login.key,
+        Some(Pem::File(directory.path().join("k.pem")))
+    );
     assert_eq!((options.insecure, options.group), (false, Group::Crd));
 
     let other = read(&[
@@ -72,7 +75,10 @@ fn a_kubeconfig_names_the_server_and_the_user() {
     let Some(Token::Exec(exec)) = other.login.token else {
         panic!("{:?}", other.login)
     };
-    assert_eq!((exec.command.as_str(), exec.args), ("./token", vec!["-x".to_string()]));
+    assert_eq!(
+        (exec.command.as_str(), exec.args),
+        ("./token", vec!["-x".to_string()])
+    );
 }
 
 #[test]
@@ -99,16 +105,25 @@ fn the_config_file_names_it_too() {
     let head = "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata:\nspec:\n  datastoreType: kubernetes\n";
     let read = |spec: &str| options(Config::parse(&format!("{head}{spec}"), "calicoctl.cfg"));
     let options = read("  k8sAPIEndpoint: https://a:6443\n  k8sAPIToken: secret\n  k8sCAFile: /ca\n  k8sClientQPS: 5\n").unwrap();
-    assert_eq!(options.login.token, Some(Token::Inline("secret".to_string().into())));
+    assert_eq!(
+        options.login.token,
+        Some(Token::Inline("secret".to_string().into()))
+    );
     assert_eq!(options.ca, Some(Pem::File("/ca".into())));
-    let inline: String = KUBECONFIG.lines().map(|line| format!("    {line}\n")).collect();
+    let inline: String = KUBECONFIG
+        .lines()
+        .map(|line| format!("    {line}\n"))
+        .collect();
     let options = read(&format!("  kubeconfigInline: |\n{inline}")).unwrap();
     assert_eq!(options.server, "https://10.0.0.1:6443");
 }
 
 #[test]
 fn a_pod_has_its_service_account() {
-    let pod = [("KUBERNETES_SERVICE_HOST", "fd00::1"), ("KUBERNETES_SERVICE_PORT", "443")];
+    let pod = [
+        ("KUBERNETES_SERVICE_HOST", "fd00::1"),
+        ("KUBERNETES_SERVICE_PORT", "443"),
+    ];
     let options = read(&pod).unwrap();
     assert_eq!(options.server, "https://[fd00::1]:443");
     let token = Path::new("/var/run/secrets/kubernetes.io/serviceaccount/token");
@@ -118,9 +133,15 @@ fn a_pod_has_its_service_account() {
     fs::create_dir(home.path().join(".kube")).unwrap();
     fs::write(home.path().join(".kube/config"), KUBECONFIG).unwrap();
     let home = home.path().display().to_string();
-    assert_eq!(read(&[("HOME", &home)]).unwrap().server, "https://10.0.0.1:6443");
+    assert_eq!(
+        read(&[("HOME", &home)]).unwrap().server,
+        "https://10.0.0.1:6443"
+    );
     let [host, port] = pod;
-    assert_eq!(read(&[("HOME", &home), host, port]).unwrap().server, options.server);
+    assert_eq!(
+        read(&[("HOME", &home), host, port]).unwrap().server,
+        options.server
+    );
 }
 
 #[test]
@@ -140,15 +161,23 @@ fn what_is_wrong_is_said_with_its_place() {
         format!("kubeconfig {path}: there is no context 'lib' in it (there is: lab, other)")
     );
     assert_eq!(
-        said(&[("K8S_API_ENDPOINT", "https://a"), ("CALICO_API_GROUP", "v3")]),
+        said(&[
+            ("K8S_API_ENDPOINT", "https://a"),
+            ("CALICO_API_GROUP", "v3")
+        ]),
         "the API group 'v3' (environment, DATASTORE_TYPE, CALICO_API_GROUP or calicoAPIGroup) is not known: expected crd.projectcalico.org/v1 or projectcalico.org/v3"
     );
     let (_broken, broken) = written("clusters: {");
-    assert!(said(&[("KUBECONFIG", &broken)]).starts_with(&format!("kubeconfig {broken}: it is no kubeconfig: ")));
+    assert!(
+        said(&[("KUBECONFIG", &broken)])
+            .starts_with(&format!("kubeconfig {broken}: it is no kubeconfig: "))
+    );
     let (_no_context, text) = written(&KUBECONFIG.replace("current-context: lab", ""));
     assert_eq!(
         said(&[("KUBECONFIG", &text)]),
-        format!("kubeconfig {text}: it has no current-context: name one there, or with K8S_CURRENT_CONTEXT or --context")
+        format!(
+            "kubeconfig {text}: it has no current-context: name one there, or with K8S_CURRENT_CONTEXT or --context"
+        )
     );
     let opened = |server: &str| {
         let options = read(&[("K8S_API_ENDPOINT", server)]).unwrap();
@@ -157,10 +186,16 @@ fn what_is_wrong_is_said_with_its_place() {
     for server in ["10.0.0.1:6443", "ftp://a", "https://"] {
         assert_eq!(
             opened(server),
-            format!("the Kubernetes API server '{server}' (environment, DATASTORE_TYPE) is no URL: write it like https://10.0.0.1:6443")
+            format!(
+                "the Kubernetes API server '{server}' (environment, DATASTORE_TYPE) is no URL: write it like https://10.0.0.1:6443"
+            )
         );
     }
-    let options = read(&[("K8S_API_ENDPOINT", "https://a"), ("K8S_CA_FILE", "/absent")]).unwrap();
+    let options = read(&[
+        ("K8S_API_ENDPOINT", "https://a"),
+        ("K8S_CA_FILE", "/absent"),
+    ])
+    .unwrap();
     assert_eq!(
         explained(&KubernetesStore::open(options).unwrap_err().to_string()),
         "Kubernetes: cannot use the authorities' certificates (K8S_CA_FILE) in /absent: No such file or directory (os error 2)"

@@ -80,7 +80,11 @@ fn child() {
 fn write_once_a_line(file: &str) {
     let store = SqliteStore::open(file).unwrap();
     for line in std::io::stdin().lines() {
-        block_on(increment(Values::Texts, &store, &Key::cluster(Kind::Node, line.unwrap())));
+        block_on(increment(
+            Values::Texts,
+            &store,
+            &Key::cluster(Kind::Node, line.unwrap()),
+        ));
     }
 }
 
@@ -275,7 +279,9 @@ fn eight_processes_count_together() {
         peer.end();
     }
     let store = SqliteStore::open(&file).unwrap();
-    let entry = block_on(store.get(&counter(Values::Texts))).unwrap().unwrap();
+    let entry = block_on(store.get(&counter(Values::Texts)))
+        .unwrap()
+        .unwrap();
     assert_eq!(entry.value, (COUNTERS * COUNT_EACH).to_string());
     assert_eq!(entry.revision, (COUNTERS * COUNT_EACH) as u64);
 }

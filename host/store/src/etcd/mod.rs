@@ -19,8 +19,8 @@ use resource::{Changes, Entry, Key, KeyPrefix, Listing, Store, StoreError, Store
 use tokio::sync::{Notify, watch as signal};
 
 use self::log::{Answer, Log, entry, unsigned};
-use pool::{Call, Pool};
 use crate::runtime::Runtime;
+use pool::{Call, Pool};
 use wire::{
     Compare, DeleteRangeRequest, DeleteRangeResponse, PutRequest, RangeRequest, RangeResponse,
     Request, RequestOp, Response, ResponseHeader, TxnRequest, TxnResponse,

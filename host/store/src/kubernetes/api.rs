@@ -194,9 +194,10 @@ impl Api {
         let (kind, octets) = match body {
             Body::None => (None, Bytes::new()),
             Body::Object(value) => (Some("application/json"), value.to_string().into()),
-            Body::MergePatch(value) => {
-                (Some("application/merge-patch+json"), value.to_string().into())
-            }
+            Body::MergePatch(value) => (
+                Some("application/merge-patch+json"),
+                value.to_string().into(),
+            ),
         };
         let authority = self.base.authority().map_or("", |a| a.as_str());
         let prefix = self.base.path().trim_end_matches('/');
@@ -204,7 +205,10 @@ impl Api {
         let mut request = Request::builder()
             .method(method)
             .header("accept", "application/json")
-            .header("user-agent", concat!("selvedge/", env!("CARGO_PKG_VERSION")));
+            .header(
+                "user-agent",
+                concat!("selvedge/", env!("CARGO_PKG_VERSION")),
+            );
         if let Some(kind) = kind {
             request = request.header("content-type", kind);
         }
@@ -267,7 +271,9 @@ impl Api {
             match (good, object) {
                 (true, Ok(object)) => Ok(object),
                 (true, Err(error)) => Err(Fault::Lost(format!("its answer is no JSON: {error}"))),
-                (false, object) => Err(Fault::Status(Status::of(code, &object.unwrap_or_default()))),
+                (false, object) => {
+                    Err(Fault::Status(Status::of(code, &object.unwrap_or_default())))
+                }
             }
         };
         match timeout(ANSWER, answered).await {
@@ -350,7 +356,9 @@ impl Status {
 
     fn advice(&self) -> &'static str {
         match self.code {
-            401 => "; it does not know us: mend the user of the kubeconfig, or K8S_CERT_FILE and K8S_KEY_FILE",
+            401 => {
+                "; it does not know us: mend the user of the kubeconfig, or K8S_CERT_FILE and K8S_KEY_FILE"
+            }
             403 => "; its RBAC must let us get, list, watch, create, update and delete this",
             404 if self.about.is_empty() => {
                 "; it does not have this type: install the CustomResourceDefinitions, `selvedge datastore crds | kubectl apply -f -`, and see that CALICO_API_GROUP is the cluster's"
@@ -405,7 +413,9 @@ async fn whole(body: Incoming) -> Result<Bytes, Fault> {
 }
 
 async fn dial(host: &str, port: u16) -> Result<TcpStream, String> {
-    let stream = TcpStream::connect((host, port)).await.map_err(|e| e.to_string())?;
+    let stream = TcpStream::connect((host, port))
+        .await
+        .map_err(|e| e.to_string())?;
     stream.set_nodelay(true).map_err(|e| e.to_string())?;
     Ok(stream)
 }

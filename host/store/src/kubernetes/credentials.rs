@@ -52,7 +52,9 @@ impl Credentials {
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Option<(HeaderValue, Instant)>> {
-        self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.kept
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The value of the header `authorization`; none where the certificate says it all.
@@ -71,7 +73,10 @@ impl Credentials {
         let text = match token {
             Token::Inline(secret) => format!("Bearer {}", secret.reveal()),
             Token::Basic(user, password) => {
-                format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.reveal())))
+                format!(
+                    "Basic {}",
+                    STANDARD.encode(format!("{user}:{}", password.reveal()))
+                )
             }
             Token::File(path) => {
                 let token = std::fs::read_to_string(path)
@@ -90,7 +95,12 @@ impl Credentials {
 
 /// Has the program say who we are.
 async fn run(exec: &Exec) -> Result<String, String> {
-    let failed = |why: &str| format!("the kubeconfig's credential program {}: {why}", exec.command);
+    let failed = |why: &str| {
+        format!(
+            "the kubeconfig's credential program {}: {why}",
+            exec.command
+        )
+    };
     // A name without a slash is looked for on the PATH.
     let program = match exec.command.contains('/') {
         true => exec.directory.join(&exec.command),
@@ -118,6 +128,8 @@ async fn run(exec: &Exec) -> Result<String, String> {
         .map_err(|e| failed(&format!("what it printed is no ExecCredential: {e}")))?;
     match credential.status.map(|s| s.token).filter(|t| !t.is_empty()) {
         Some(token) => Ok(token),
-        None => Err(failed("it gave no token (client certificates of such programs are not used here)")),
+        None => Err(failed(
+            "it gave no token (client certificates of such programs are not used here)",
+        )),
     }
 }

@@ -123,7 +123,11 @@ impl Kubeconfig {
                 Err(error) => return Err(format!("kubeconfig {path}: {error}")),
             };
             let directory = Path::new(path).parent().map(Path::to_path_buf);
-            all.join(Kubeconfig::parse(&text, path, &directory.unwrap_or_default())?);
+            all.join(Kubeconfig::parse(
+                &text,
+                path,
+                &directory.unwrap_or_default(),
+            )?);
             any = true;
         }
         if !any {
@@ -144,8 +148,16 @@ impl Kubeconfig {
             .map_err(|e| format!("kubeconfig {place}: it is no kubeconfig: {e}"))?;
         let mut kubeconfig = Kubeconfig {
             current_context: file.current_context,
-            clusters: file.clusters.into_iter().map(|c| (c.name, c.cluster)).collect(),
-            contexts: file.contexts.into_iter().map(|c| (c.name, c.context)).collect(),
+            clusters: file
+                .clusters
+                .into_iter()
+                .map(|c| (c.name, c.cluster))
+                .collect(),
+            contexts: file
+                .contexts
+                .into_iter()
+                .map(|c| (c.name, c.context))
+                .collect(),
             users: file.users.into_iter().map(|u| (u.name, u.user)).collect(),
             place: place.to_string(),
         };
@@ -181,7 +193,11 @@ impl Kubeconfig {
         empty: KubernetesOptions,
     ) -> Result<KubernetesOptions, String> {
         let place = &self.place;
-        let context_name = if context.is_empty() { &self.current_context } else { context };
+        let context_name = if context.is_empty() {
+            &self.current_context
+        } else {
+            context
+        };
         if context_name.is_empty() {
             return Err(format!(
                 "kubeconfig {place}: it has no current-context: name one there, or with K8S_CURRENT_CONTEXT or --context"
@@ -190,7 +206,11 @@ impl Kubeconfig {
         let missing = |what: &str, name: &str, there: Vec<&str>| {
             format!(
                 "kubeconfig {place}: there is no {what} '{name}' in it (there is: {})",
-                if there.is_empty() { "none".to_string() } else { there.join(", ") }
+                if there.is_empty() {
+                    "none".to_string()
+                } else {
+                    there.join(", ")
+                }
             )
         };
         let context = named(&self.contexts, context_name)
@@ -266,7 +286,10 @@ impl User {
                 directory: self.directory.clone(),
             }))
         } else if !self.username.is_empty() {
-            Some(Token::Basic(self.username.clone(), self.password.clone().into()))
+            Some(Token::Basic(
+                self.username.clone(),
+                self.password.clone().into(),
+            ))
         } else {
             None
         };
@@ -277,7 +300,12 @@ impl User {
                 &self.directory,
                 place,
             )?,
-            key: pem(&self.client_key_data, &self.client_key, &self.directory, place)?,
+            key: pem(
+                &self.client_key_data,
+                &self.client_key,
+                &self.directory,
+                place,
+            )?,
             token,
         })
     }

@@ -233,7 +233,11 @@ impl Log {
             Change::Put(entry) => &entry.key,
             Change::Delete { key, .. } => key,
         };
-        if self.deleted.get(key).is_some_and(|had| revision_of(&change) > *had) {
+        if self
+            .deleted
+            .get(key)
+            .is_some_and(|had| revision_of(&change) > *had)
+        {
             self.deleted.remove(key);
         }
         self.bytes += size_of(&change);
@@ -323,7 +327,10 @@ mod tests {
         log.expire(1);
         for old in [10, cursor] {
             assert!(
-                matches!(log.after(old), Answer::Ready(Err(StoreError::Compacted { .. }))),
+                matches!(
+                    log.after(old),
+                    Answer::Ready(Err(StoreError::Compacted { .. }))
+                ),
                 "{old}"
             );
             assert_eq!(log.news(old), Answer::Ready(Ok(())));
@@ -343,7 +350,10 @@ mod tests {
         }
         for old in [10, start] {
             assert!(
-                matches!(log.after(old), Answer::Ready(Err(StoreError::Compacted { .. }))),
+                matches!(
+                    log.after(old),
+                    Answer::Ready(Err(StoreError::Compacted { .. }))
+                ),
                 "{old}"
             );
         }

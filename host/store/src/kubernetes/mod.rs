@@ -99,7 +99,9 @@ impl Shared {
     /// What an object stands for at a key, noted as known to this process.
     fn entry(&self, source: Source, key: &Key, object: &Value) -> Option<Entry> {
         self.log().knows(source, revision_of(object));
-        self.entries(source, object).into_iter().find(|e| e.key == *key)
+        self.entries(source, object)
+            .into_iter()
+            .find(|e| e.key == *key)
     }
 
     fn error(&self, fault: Fault) -> StoreError {
@@ -170,7 +172,10 @@ impl Shared {
                 entries.extend(items.iter().flat_map(|item| self.entries(source, item)));
             }
             revision = revision_of(&page).max(revision);
-            rest = page["metadata"]["continue"].as_str().unwrap_or_default().to_string();
+            rest = page["metadata"]["continue"]
+                .as_str()
+                .unwrap_or_default()
+                .to_string();
             if rest.is_empty() {
                 return Ok(Some(Listing { entries, revision }));
             }
@@ -204,7 +209,10 @@ impl Shared {
         if let Some(status) = status.filter(|status| written.get("status") != Some(status)) {
             written["status"] = status;
             let path = format!("{}/status", place.path(self.group));
-            written = self.api.call(Method::PUT, &path, Body::Object(written)).await?;
+            written = self
+                .api
+                .call(Method::PUT, &path, Body::Object(written))
+                .await?;
         }
         Ok(written)
     }
@@ -217,9 +225,13 @@ impl Shared {
         let Some(object) = object else {
             return self.create_on(&place, key, value).await;
         };
-        let path = place.source.collection(self.group, place.namespace.as_deref());
+        let path = place
+            .source
+            .collection(self.group, place.namespace.as_deref());
         for _ in 0..TRIES {
-            let written = self.write_object(Method::POST, &path, &place, object.clone()).await;
+            let written = self
+                .write_object(Method::POST, &path, &place, object.clone())
+                .await;
             match written {
                 Ok(written) => return self.written(&place, key, &written),
                 Err(Fault::Status(status)) if status.reason == "AlreadyExists" => {
@@ -257,7 +269,10 @@ impl Shared {
         let Some(pod) = self.object(place).await? else {
             return Err(StoreError::NotFound(key.clone()));
         };
-        if self.entry(place.source, key, &pod).is_some_and(|e| has_addresses(&e)) {
+        if self
+            .entry(place.source, key, &pod)
+            .is_some_and(|e| has_addresses(&e))
+        {
             return Err(StoreError::Exists(key.clone()));
         }
         let patch = kubernetes::pod::patch(value);
@@ -325,7 +340,10 @@ impl Shared {
         let mut patch = patch.map_err(|e| malformed(key, e))?;
         patch["metadata"]["resourceVersion"] = json!(expected.to_string());
         let path = format!("{}/status", place.path(self.group));
-        let written = self.api.call(Method::PATCH, &path, Body::MergePatch(patch)).await;
+        let written = self
+            .api
+            .call(Method::PATCH, &path, Body::MergePatch(patch))
+            .await;
         written.map_err(|fault| self.refused(key, fault))
     }
 
@@ -339,8 +357,12 @@ impl Shared {
     }
 
     fn written(&self, place: &Place, key: &Key, object: &Value) -> StoreResult<Entry> {
-        self.entry(place.source, key, object)
-            .ok_or_else(|| malformed(key, "what was written is not what it stands for".to_string()))
+        self.entry(place.source, key, object).ok_or_else(|| {
+            malformed(
+                key,
+                "what was written is not what it stands for".to_string(),
+            )
+        })
     }
 
     async fn delete(&self, key: &Key, expected: Option<u64>) -> StoreResult<Entry> {
@@ -396,7 +418,10 @@ impl Shared {
             if let Some(mut marked) = marked.map_err(|e| malformed(key, e))? {
                 marked["metadata"]["resourceVersion"] = json!(entry.revision.to_string());
                 let path = place.path(self.group);
-                let written = self.api.call(Method::PUT, &path, Body::Object(marked)).await;
+                let written = self
+                    .api
+                    .call(Method::PUT, &path, Body::Object(marked))
+                    .await;
                 last = written.map_err(|fault| self.refused(key, fault))?;
                 self.log().knows(place.source, revision_of(&last));
                 return self.finish_delete(place, &last).await;
@@ -536,7 +561,10 @@ impl KubernetesStore {
                     }
                 }
                 Answer::Future => {
-                    match self.on_thread(|shared| async move { shared.newest().await }).await {
+                    match self
+                        .on_thread(|shared| async move { shared.newest().await })
+                        .await
+                    {
                         Ok(newest) if newest < cursor => return Asked::NotYet(newest),
                         Ok(_) => (),
                         Err(error) => return Asked::Answered(Err(error)),
@@ -552,9 +580,9 @@ impl KubernetesStore {
                     }
                     let mut changed = shared.changed.subscribe();
                     let waited = self
-                        .on_thread(|_| async move {
-                            Ok(drop(timeout(left, changed.changed()).await))
-                        })
+                        .on_thread(
+                            |_| async move { Ok(drop(timeout(left, changed.changed()).await)) },
+                        )
                         .await;
                     if let Err(error) = waited {
                         return Asked::Answered(Err(error));
@@ -620,7 +648,8 @@ async fn list_all(
 impl Store for KubernetesStore {
     async fn get(&self, key: &Key) -> StoreResult<Option<Entry>> {
         let key = key.clone();
-        self.on_thread(|shared| async move { shared.get(&key).await }).await
+        self.on_thread(|shared| async move { shared.get(&key).await })
+            .await
     }
 
     async fn list(&self, prefix: &KeyPrefix) -> StoreResult<Listing> {
@@ -652,17 +681,20 @@ impl Store for KubernetesStore {
 
     async fn create(&self, key: &Key, value: &str) -> StoreResult<Entry> {
         let (key, value) = (key.clone(), value.to_string());
-        self.on_thread(|shared| async move { shared.create(&key, &value).await }).await
+        self.on_thread(|shared| async move { shared.create(&key, &value).await })
+            .await
     }
 
     async fn update(&self, key: &Key, value: &str, expected: u64) -> StoreResult<Entry> {
         let (key, value) = (key.clone(), value.to_string());
-        self.on_thread(|shared| async move { shared.update(&key, &value, expected).await }).await
+        self.on_thread(|shared| async move { shared.update(&key, &value, expected).await })
+            .await
     }
 
     async fn delete(&self, key: &Key, expected: Option<u64>) -> StoreResult<Entry> {
         let key = key.clone();
-        self.on_thread(|shared| async move { shared.delete(&key, expected).await }).await
+        self.on_thread(|shared| async move { shared.delete(&key, expected).await })
+            .await
     }
 
     async fn changes(&self, cursor: u64) -> StoreResult<Changes> {

@@ -138,7 +138,11 @@ impl KubernetesFields {
         };
         let found = if !self.kubeconfig_inline.is_empty() {
             let place = format!("{origin}, kubeconfigInline");
-            Some(Kubeconfig::parse(&self.kubeconfig_inline, &place, &PathBuf::new())?)
+            Some(Kubeconfig::parse(
+                &self.kubeconfig_inline,
+                &place,
+                &PathBuf::new(),
+            )?)
         } else if !self.kubeconfig.is_empty() {
             Some(Kubeconfig::read(&self.kubeconfig)?)
         } else if !self.api_endpoint.is_empty() {

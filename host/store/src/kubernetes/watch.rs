@@ -192,7 +192,8 @@ impl Watch {
         let generation = self.generation;
         self.shared.change_log(|log| {
             if log.is_current(generation) {
-                puts.into_iter().for_each(|entry| log.tell(Change::Put(entry)));
+                puts.into_iter()
+                    .for_each(|entry| log.tell(Change::Put(entry)));
                 log.reach(source, listed.revision);
             }
         });

@@ -82,7 +82,11 @@ impl Kubernetes {
             .stderr(Stdio::null())
             .status();
         assert!(made.expect("openssl").success());
-        fs::write(at("tokens.csv"), format!("{TOKEN},admin,admin,\"system:masters\"\n")).expect("a file");
+        fs::write(
+            at("tokens.csv"),
+            format!("{TOKEN},admin,admin,\"system:masters\"\n"),
+        )
+        .expect("a file");
         assert!(etcd::certificates(directory.path()));
         let mut kubernetes = Kubernetes {
             directory,
@@ -93,7 +97,10 @@ impl Kubernetes {
         };
         kubernetes.spawn();
         for namespace in ["a", "ab", "ns"] {
-            kubernetes.post("/api/v1/namespaces", &json!({"metadata": {"name": namespace}}));
+            kubernetes.post(
+                "/api/v1/namespaces",
+                &json!({"metadata": {"name": namespace}}),
+            );
         }
         kubernetes.install(&definitions());
         kubernetes
@@ -102,7 +109,10 @@ impl Kubernetes {
     fn spawn(&mut self) {
         let at = |name: &str| self.directory.path().join(name).display().to_string();
         let accounts = at("accounts.key");
-        let log = File::options().create(true).append(true).open(at("server.log"));
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(at("server.log"));
         let log = log.expect("a log");
         let child = Command::new(program().expect("the program"))
             .args(["--etcd-servers", &self.etcd.endpoints()])
@@ -126,8 +136,15 @@ impl Kubernetes {
             .spawn();
         self.server = Some(child.expect("kube-apiserver starts"));
         let until = Instant::now() + STARTS_IN;
-        while self.try_request("GET", "/readyz", None).is_none_or(|answer| answer != "ok") {
-            assert!(Instant::now() < until, "{}", fs::read_to_string(at("server.log")).unwrap_or_default());
+        while self
+            .try_request("GET", "/readyz", None)
+            .is_none_or(|answer| answer != "ok")
+        {
+            assert!(
+                Instant::now() < until,
+                "{}",
+                fs::read_to_string(at("server.log")).unwrap_or_default()
+            );
             thread::park_timeout(Duration::from_millis(50));
         }
     }
@@ -209,7 +226,8 @@ impl Kubernetes {
     /// A request, which must succeed; the answer.
     pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
         let text = self.try_request(method, path, body).expect("an answer");
-        let answer: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}: {text}"));
+        let answer: Value =
+            serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}: {text}"));
         assert_ne!(answer["status"], "Failure", "{method} {path}: {answer}");
         answer
     }
@@ -235,10 +253,18 @@ impl Kubernetes {
         if let Some(body) = body {
             let file = self.file("body.json");
             fs::write(&file, body.to_string()).expect("a file");
-            command.arg("--data-binary").arg(format!("@{}", file.display()));
+            command
+                .arg("--data-binary")
+                .arg(format!("@{}", file.display()));
         }
-        let output = command.arg(format!("{}{path}", self.url())).output().expect("curl runs");
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        let output = command
+            .arg(format!("{}{path}", self.url()))
+            .output()
+            .expect("curl runs");
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     fn install(&self, definitions: &[Value]) {
@@ -303,7 +329,10 @@ fn definitions() -> Vec<Value> {
         Some(directory) => in_files(Path::new(&directory)),
         None => Vec::new(),
     };
-    for ours in [Group::Crd, Group::Native].into_iter().flat_map(kubernetes::definitions) {
+    for ours in [Group::Crd, Group::Native]
+        .into_iter()
+        .flat_map(kubernetes::definitions)
+    {
         if !all.iter().any(|there| name(there) == name(&ours)) {
             all.push(ours);
         }
