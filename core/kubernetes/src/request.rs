@@ -35,8 +35,6 @@ pub struct Request {
     pub floating: Vec<IpAddr>,
     /// The MAC inside; absent leaves it to the kernel.
     pub mac: Option<String>,
-    /// The labels of its namespace, which pools select by.
-    pub namespace_labels: BTreeMap<String, String>,
 }
 
 /// A family of addresses.
@@ -66,11 +64,11 @@ pub enum Addresses {
 /// The annotation that is not valid, what it says and what it should be; or what is wrong with an object.
 pub fn read(pod: &Value, namespace: &Value) -> Result<Request, String> {
     let pod = metadata(pod)?.annotations;
-    let namespace = metadata(namespace)?;
+    let namespace = metadata(namespace)?.annotations;
     let pools = |annotation| {
         let annotations = match text(&pod, annotation) {
             Some(_) => &pod,
-            None => &namespace.annotations,
+            None => &namespace,
         };
         let what = "a JSON list of pools' names and CIDRs";
         Ok::<Vec<String>, String>(json(annotations, annotation, what)?.unwrap_or_default())
@@ -82,7 +80,6 @@ pub fn read(pod: &Value, namespace: &Value) -> Result<Request, String> {
         addresses: addresses(&pod)?,
         floating: list_of_addresses(&pod, FLOATING_IPS)?,
         mac: mac(&pod)?,
-        namespace_labels: namespace.labels,
     })
 }
 

@@ -27,13 +27,12 @@ fn a_pod_that_asks_for_nothing() {
 
 #[test]
 fn pools_of_the_pod_are_over_those_of_its_namespace() {
-    let mut namespace = annotated(&[
+    let namespace = annotated(&[
         ("ipv4pools", r#"["of-namespace"]"#),
         ("ipv6pools", r#"["fd00::/48"]"#),
         // What is one pod's is not for a namespace to ask.
         ("ipAddrs", r#"["10.0.0.1"]"#),
     ]);
-    namespace["metadata"]["labels"] = json!({"team": "a"});
     let request = read(
         &annotated(&[("ipv4pools", r#"["a", "10.0.0.0/16"]"#)]),
         &namespace,
@@ -42,7 +41,6 @@ fn pools_of_the_pod_are_over_those_of_its_namespace() {
     assert_eq!(request.ipv4_pools, ["a", "10.0.0.0/16"]);
     assert_eq!(request.ipv6_pools, ["fd00::/48"]);
     assert_eq!(request.addresses, Addresses::Any);
-    assert_eq!(request.namespace_labels["team"], "a");
 }
 
 #[test]
