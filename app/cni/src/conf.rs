@@ -65,6 +65,10 @@ pub struct NetConf {
     #[serde(default)]
     pub sqlite_path: String,
     #[serde(default)]
+    pub kubernetes: KubernetesConf,
+    #[serde(default)]
+    pub calico_api_group: String,
+    #[serde(default)]
     pub ipam: IpamConf,
     #[serde(default)]
     pub ipam_lock_file: String,
@@ -72,6 +76,8 @@ pub struct NetConf {
     pub policy: PolicyConf,
     #[serde(default)]
     pub container_settings: ContainerSettings,
+    #[serde(default)]
+    pub feature_control: FeatureControl,
     #[serde(default)]
     pub require_mtu_file: bool,
     #[serde(rename = "prevResult", default)]
@@ -95,11 +101,37 @@ pub struct IpamConf {
     pub ipv6_pools: Vec<String>,
 }
 
-/// The `policy` part.
+/// The `policy` part: also who we are to the Kubernetes API, where no kubeconfig says it.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct PolicyConf {
     #[serde(rename = "type", default)]
     pub kind: String,
+    #[serde(default)]
+    pub k8s_api_root: String,
+    #[serde(default)]
+    pub k8s_client_certificate: String,
+    #[serde(default)]
+    pub k8s_client_key: String,
+    #[serde(default)]
+    pub k8s_certificate_authority: String,
+}
+
+/// The `kubernetes` part.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct KubernetesConf {
+    #[serde(default)]
+    pub kubeconfig: String,
+    #[serde(default)]
+    pub k8s_api_root: String,
+}
+
+/// The `feature_control` part: what pods may ask for.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct FeatureControl {
+    #[serde(default)]
+    pub ip_addrs_no_ipam: bool,
+    #[serde(default)]
+    pub floating_ips: bool,
 }
 
 /// The `container_settings` part.
@@ -148,6 +180,15 @@ impl NetConf {
             "ETCD_KEY_FILE" => self.etcd_key_file.clone(),
             "ETCD_CERT_FILE" => self.etcd_cert_file.clone(),
             "ETCD_CA_CERT_FILE" => self.etcd_ca_cert_file.clone(),
+            "KUBECONFIG" => self.kubernetes.kubeconfig.clone(),
+            "K8S_API_ENDPOINT" if self.policy.k8s_api_root.is_empty() => {
+                self.kubernetes.k8s_api_root.clone()
+            }
+            "K8S_API_ENDPOINT" => self.policy.k8s_api_root.clone(),
+            "K8S_CERT_FILE" => self.policy.k8s_client_certificate.clone(),
+            "K8S_KEY_FILE" => self.policy.k8s_client_key.clone(),
+            "K8S_CA_FILE" => self.policy.k8s_certificate_authority.clone(),
+            "CALICO_API_GROUP" => self.calico_api_group.clone(),
             _ => String::new(),
         };
         Some(value).filter(|v| !v.is_empty())
@@ -249,6 +290,16 @@ mod tests {
         }
         let old = r#"{"etcd_authority":"10.0.0.1:2379"}"#;
         assert_eq!(said(old, "ETCD_ENDPOINTS"), "http://10.0.0.1:2379");
+        let kubernetes = r#"{"datastore_type":"kubernetes","kubernetes":{"kubeconfig":"/f","k8s_api_root":"https://b"},"policy":{"k8s_api_root":"https://a","k8s_certificate_authority":"/ca"},"calico_api_group":"projectcalico.org/v3"}"#;
+        for (name, expected) in [
+            ("DATASTORE_TYPE", "kubernetes"),
+            ("KUBECONFIG", "/f"),
+            ("K8S_API_ENDPOINT", "https://a"),
+            ("K8S_CA_FILE", "/ca"),
+            ("CALICO_API_GROUP", "projectcalico.org/v3"),
+        ] {
+            assert_eq!(said(kubernetes, name), expected, "{name}");
+        }
         let names = |text: &str| NetConf::parse(text).unwrap().names_a_datastore();
         assert!(names(conf) && names(old) && names(r#"{"datastore_type":"etcdv3"}"#));
         assert!(!names("{}") && !names(r#"{"datastore_type":"sqlite"}"#));
