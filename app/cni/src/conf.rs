@@ -101,37 +101,24 @@ pub struct IpamConf {
     pub ipv6_pools: Vec<String>,
 }
 
-/// The `policy` part: also who we are to the Kubernetes API, where no kubeconfig says it.
+/// The `kubernetes` part: where the API server is.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct PolicyConf {
-    #[serde(rename = "type", default)]
-    pub kind: String,
-    #[serde(default)]
-    pub k8s_api_root: String,
-    #[serde(default)]
-    pub k8s_client_certificate: String,
-    #[serde(default)]
-    pub k8s_client_key: String,
-    #[serde(default)]
-    pub k8s_certificate_authority: String,
-}
-
-/// The `kubernetes` part.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct KubernetesConf {
-    #[serde(default)]
     pub kubeconfig: String,
-    #[serde(default)]
     pub k8s_api_root: String,
 }
 
-/// The `feature_control` part: what pods may ask for.
+/// The `policy` part. What is there of the API server is how it was said before there was a `kubernetes` part.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct FeatureControl {
-    #[serde(default)]
-    pub ip_addrs_no_ipam: bool,
-    #[serde(default)]
-    pub floating_ips: bool,
+#[serde(default)]
+pub struct PolicyConf {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub k8s_api_root: String,
+    pub k8s_client_certificate: String,
+    pub k8s_client_key: String,
+    pub k8s_certificate_authority: String,
 }
 
 /// The `container_settings` part.
@@ -139,6 +126,14 @@ pub struct FeatureControl {
 pub struct ContainerSettings {
     #[serde(default)]
     pub allow_ip_forwarding: bool,
+}
+
+/// The `feature_control` part: what pods may ask for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct FeatureControl {
+    pub ip_addrs_no_ipam: bool,
+    pub floating_ips: bool,
 }
 
 impl NetConf {
@@ -181,10 +176,10 @@ impl NetConf {
             "ETCD_CERT_FILE" => self.etcd_cert_file.clone(),
             "ETCD_CA_CERT_FILE" => self.etcd_ca_cert_file.clone(),
             "KUBECONFIG" => self.kubernetes.kubeconfig.clone(),
-            "K8S_API_ENDPOINT" if self.policy.k8s_api_root.is_empty() => {
-                self.kubernetes.k8s_api_root.clone()
+            "K8S_API_ENDPOINT" if self.kubernetes.k8s_api_root.is_empty() => {
+                self.policy.k8s_api_root.clone()
             }
-            "K8S_API_ENDPOINT" => self.policy.k8s_api_root.clone(),
+            "K8S_API_ENDPOINT" => self.kubernetes.k8s_api_root.clone(),
             "K8S_CERT_FILE" => self.policy.k8s_client_certificate.clone(),
             "K8S_KEY_FILE" => self.policy.k8s_client_key.clone(),
             "K8S_CA_FILE" => self.policy.k8s_certificate_authority.clone(),
@@ -290,7 +285,7 @@ mod tests {
         }
         let old = r#"{"etcd_authority":"10.0.0.1:2379"}"#;
         assert_eq!(said(old, "ETCD_ENDPOINTS"), "http://10.0.0.1:2379");
-        let kubernetes = r#"{"datastore_type":"kubernetes","kubernetes":{"kubeconfig":"/f","k8s_api_root":"https://b"},"policy":{"k8s_api_root":"https://a","k8s_certificate_authority":"/ca"},"calico_api_group":"projectcalico.org/v3"}"#;
+        let kubernetes = r#"{"datastore_type":"kubernetes","kubernetes":{"kubeconfig":"/f","k8s_api_root":"https://a"},"policy":{"k8s_api_root":"https://b","k8s_certificate_authority":"/ca"},"calico_api_group":"projectcalico.org/v3"}"#;
         for (name, expected) in [
             ("DATASTORE_TYPE", "kubernetes"),
             ("KUBECONFIG", "/f"),
