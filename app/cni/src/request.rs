@@ -82,3 +82,56 @@ pub fn applied(request: &Request, call: &Call, conf: &NetConf) -> Result<(Call, 
     let conf = NetConf::parse(&call.stdin)?;
     Ok((call, conf))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::call::Command;
+
+    fn call(stdin: &str, args_text: &str) -> Call {
+        Call {
+            command: Command::Add,
+            container_id: "c".to_string(),
+            netns: PathBuf::new(),
+            interface: "eth0".to_string(),
+            path: String::new(),
+            args_text: args_text.to_string(),
+            args: BTreeMap::new(),
+            stdin: stdin.to_string(),
+        }
+    }
+
+    /// Another program is told in its input, ours by the configuration.
+    #[test]
+    fn what_the_pod_says_is_over_the_configuration() {
+        let stdin = r#"{"name":"n","ipam":{"type":"calico-ipam","assign_ipv6":"false","ipv4_pools":["a"]},"x":1}"#;
+        let (call, conf) = (call(stdin, ""), NetConf::parse(stdin).unwrap());
+        let (same, _) = applied(&Request::default(), &call, &conf).unwrap();
+        assert_eq!(same.stdin, stdin);
+        let request = Request {
+            ipv6_pools: vec!["b".to_string()],
+            families: Some([Family::V6].into()),
+            ..Request::default()
+        };
+        let (told, conf) = applied(&request, &call, &conf).unwrap();
+        assert_eq!(
+            told.stdin,
+            r#"{"name":"n","ipam":{"type":"calico-ipam","assign_ipv6":"true","ipv4_pools":["a"],"ipv6_pools":["b"],"assign_ipv4":"false"},"x":1}"#
+        );
+        assert!(conf.ipam.wants_ipv6() && !conf.ipam.wants_ipv4());
+        assert_eq!(conf.ipam.ipv6_pools, ["b"]);
+    }
+
+    #[test]
+    fn a_call_for_a_certain_address() {
+        let address = "10.0.0.1".parse().unwrap();
+        for (args, expected) in [("", "IP=10.0.0.1"), ("A=b", "A=b;IP=10.0.0.1")] {
+            let wanting = call("", args).wanting(address);
+            assert_eq!(wanting.args_text, expected);
+            assert_eq!(wanting.wanted_address(), Some("10.0.0.1"));
+        }
+    }
+}

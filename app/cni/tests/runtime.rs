@@ -602,6 +602,13 @@ fn on_kubernetes(site: &Site) {
     assert_eq!(annotations("web-0")["cni.projectcalico.org/podIPs"], "");
     assert_eq!(call("DEL", "second", "web-0").ok(), "", "twice");
     assert_eq!(site.left(), Vec::<String>::new());
+    // In the other group nobody has set the cluster up.
+    let native = site.with("calico_api_group", json!("projectcalico.org/v3"));
+    let (_, text) = site.call("calico", "ADD", "first", "", &native).error();
+    assert!(
+        text.starts_with("error getting ClusterInformation: resource does not exist"),
+        "{text}"
+    );
     wishes(&site, &kubernetes);
     let missing = call("ADD", "first", "nobody").error().1;
     assert_eq!(missing, "the Kubernetes API has no pod nobody");
