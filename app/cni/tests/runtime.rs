@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ipam::{Ipam, ReleaseRequest};
@@ -602,6 +602,42 @@ fn on_kubernetes(site: &Site) {
     assert_eq!(annotations("web-0")["cni.projectcalico.org/podIPs"], "");
     assert_eq!(call("DEL", "second", "web-0").ok(), "", "twice");
     assert_eq!(site.left(), Vec::<String>::new());
+    // The kubelet writes to a pod all the time, also while it comes and goes.
+    pod(&kubernetes, "busy", &json!({}));
+    netns("busy");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writes = scope.spawn(|| {
+            let mut writes = 0;
+            while !done.load(Ordering::Relaxed) {
+                let change = json!({"metadata": {"annotations": {"writes": writes.to_string()}}});
+                kubernetes.request("PATCH", "/api/v1/namespaces/a/pods/busy", Some(&change));
+                writes += 1;
+            }
+            writes
+        });
+        let mut rounds = 0;
+        let both = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..10 {
+                call("ADD", "busy", "busy").ok();
+                assert_eq!(
+                    annotations("busy")["cni.projectcalico.org/containerID"],
+                    "busy"
+                );
+                call("DEL", "busy", "busy").ok();
+                assert_eq!(annotations("busy")["cni.projectcalico.org/podIPs"], "");
+                rounds += 1;
+            }
+        }));
+        done.store(true, Ordering::Relaxed);
+        let writes = writes.join().unwrap();
+        println!("    {writes} writes of others in {rounds} rounds");
+        if let Err(panic) = both {
+            std::panic::resume_unwind(panic);
+        }
+    });
+    assert_eq!(site.left(), Vec::<String>::new());
+
     // In the other group nobody has set the cluster up.
     let native = site.with("calico_api_group", json!("projectcalico.org/v3"));
     let (_, text) = site.call("calico", "ADD", "first", "", &native).error();
