@@ -1,6 +1,6 @@
 //! Objects as somebody else's program may write them: every reading of them ends in a document or in words.
 
-use kubernetes::{node, pod, policy, profile, request};
+use kubernetes::{Source, ignored, node, pod, policy, profile, request};
 use proptest::prelude::*;
 use resource::kinds::{NetworkPolicy, Node, Profile, WorkloadEndpoint};
 use serde_json::{Map, Value, json};
@@ -114,8 +114,8 @@ proptest! {
                 prop_assert!(Profile::from_json(&document).is_ok(), "{}", document);
             }
         }
-        for ignored in [node::ignored, pod::ignored, policy::ignored] {
-            prop_assert!(ignored(&object).iter().all(|text| !text.is_empty()));
+        for source in Source::all() {
+            prop_assert!(ignored(source, &object).iter().all(|text| !text.is_empty()));
         }
         let _ = request::read(&object, &object);
     }
