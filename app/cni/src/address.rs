@@ -9,7 +9,7 @@ use store::{AnyStore, block_on};
 
 use crate::call::Call;
 use crate::conf::NetConf;
-use crate::endpoint::Identity;
+use crate::endpoint::{self, Identity};
 use crate::failure::{self, Failure};
 use crate::reply::Reply;
 use crate::world;
@@ -56,6 +56,7 @@ pub fn assign(
         let assigned = block_on(ipam.assign_ip(address, &owner, &identity.node, now))?;
         return Ok(vec![IpNet::from(assigned.address)]);
     }
+    let labels = endpoint::namespace_labels(store, identity)?;
     let wanted = [
         (Family::V4, conf.ipam.wants_ipv4(), &conf.ipam.ipv4_pools),
         (Family::V6, conf.ipam.wants_ipv6(), &conf.ipam.ipv6_pools),
@@ -64,7 +65,7 @@ pub fn assign(
     for (family, _, pools) in wanted.into_iter().filter(|(_, wants, _)| *wants) {
         let pools = match pools.as_slice() {
             [] => PoolChoice::Automatic {
-                namespace_labels: None,
+                namespace_labels: labels.as_ref(),
             },
             pools => PoolChoice::Requested(pools),
         };

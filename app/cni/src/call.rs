@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::Persona;
@@ -121,6 +122,18 @@ impl Call {
     pub fn pod(&self) -> Option<(&str, &str)> {
         let value = |name: &str| self.args.get(name).filter(|v| !v.is_empty());
         Some((value(POD_NAMESPACE)?, value(POD_NAME)?))
+    }
+
+    /// The same call, for a certain address.
+    pub fn wanting(&self, address: IpAddr) -> Call {
+        let mut call = self.clone();
+        let text = address.to_string();
+        call.args_text = [&call.args_text, ";", ADDRESS, "=", &text]
+            .concat()
+            .trim_start_matches(';')
+            .to_string();
+        call.args.insert(ADDRESS.to_string(), text);
+        call
     }
 
     /// The address that the runtime wants, if it wants a certain one.

@@ -77,6 +77,8 @@ pub struct NetConf {
     #[serde(default)]
     pub container_settings: ContainerSettings,
     #[serde(default)]
+    pub feature_control: FeatureControl,
+    #[serde(default)]
     pub require_mtu_file: bool,
     #[serde(rename = "prevResult", default)]
     pub previous: Option<Value>,
@@ -124,6 +126,14 @@ pub struct PolicyConf {
 pub struct ContainerSettings {
     #[serde(default)]
     pub allow_ip_forwarding: bool,
+}
+
+/// The `feature_control` part: what pods may ask for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct FeatureControl {
+    pub ip_addrs_no_ipam: bool,
+    pub floating_ips: bool,
 }
 
 impl NetConf {
@@ -275,6 +285,16 @@ mod tests {
         }
         let old = r#"{"etcd_authority":"10.0.0.1:2379"}"#;
         assert_eq!(said(old, "ETCD_ENDPOINTS"), "http://10.0.0.1:2379");
+        let kubernetes = r#"{"datastore_type":"kubernetes","kubernetes":{"kubeconfig":"/f","k8s_api_root":"https://a"},"policy":{"k8s_api_root":"https://b","k8s_certificate_authority":"/ca"},"calico_api_group":"projectcalico.org/v3"}"#;
+        for (name, expected) in [
+            ("DATASTORE_TYPE", "kubernetes"),
+            ("KUBECONFIG", "/f"),
+            ("K8S_API_ENDPOINT", "https://a"),
+            ("K8S_CA_FILE", "/ca"),
+            ("CALICO_API_GROUP", "projectcalico.org/v3"),
+        ] {
+            assert_eq!(said(kubernetes, name), expected, "{name}");
+        }
         let names = |text: &str| NetConf::parse(text).unwrap().names_a_datastore();
         assert!(names(conf) && names(old) && names(r#"{"datastore_type":"etcdv3"}"#));
         assert!(!names("{}") && !names(r#"{"datastore_type":"sqlite"}"#));

@@ -1,15 +1,21 @@
 //! Whose interface it is: names, and the WorkloadEndpoint.
 
+use std::collections::BTreeMap;
+
+use kubernetes::profile;
 use resource::kinds::{
     INTERFACE_PREFIX, WorkloadEndpoint, WorkloadEndpointName, WorkloadEndpointSpec, pod_interface,
 };
-use resource::{Entry, Key, Kind, Metadata, Object, Store};
+use resource::{Entry, Key, Kind, Metadata, Object, Store, StoreError};
 use store::{AnyStore, block_on};
 
 use crate::call::Call;
 use crate::conf::NetConf;
 use crate::failure::Failure;
 use crate::world;
+
+/// How often a write is tried when others write in between.
+const TRIES: usize = 10;
 
 /// Who asks: a pod, or a container that nobody calls a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +111,23 @@ pub fn read(store: &AnyStore, key: &Key) -> Result<Option<(WorkloadEndpoint, Ent
     Ok(Some((Object::from_entry(&entry)?, entry)))
 }
 
+/// The labels of the pod's namespace, which pools select by: its profile has them.
+pub fn namespace_labels(
+    store: &AnyStore,
+    identity: &Identity,
+) -> Result<Option<BTreeMap<String, String>>, Failure> {
+    if identity.pod.is_none() {
+        return Ok(None);
+    }
+    let name = profile::name_of_namespace(&identity.namespace);
+    let Some(entry) = block_on(store.get(&Key::cluster(Kind::Profile, name)))? else {
+        return Ok(None);
+    };
+    Ok(Some(profile::namespace_labels(&Object::from_entry(
+        &entry,
+    )?)))
+}
+
 /// What ADD has found out about the interface.
 pub struct Made<'a> {
     pub addresses: &'a [String],
@@ -131,7 +154,6 @@ pub fn write(
         ("projectcalico.org/namespace", identity.namespace.as_str()),
         ("projectcalico.org/orchestrator", identity.orchestrator()),
     ];
-    const TRIES: usize = 10;
     let mut last = Failure::internal("the WorkloadEndpoint was never written");
     for _ in 0..TRIES {
         let found = read(store, &key)?;
@@ -163,20 +185,33 @@ pub fn write(
 /// Without Kubernetes' policy the profile is the network's own; with it, the namespace's.
 fn profiles(conf: &NetConf, identity: &Identity) -> Vec<String> {
     if identity.pod.is_some() && conf.policy.kind == "k8s" {
-        vec![format!("kns.{}", identity.namespace)]
+        vec![profile::name_of_namespace(&identity.namespace)]
     } else {
         vec![conf.name.clone()]
     }
 }
 
-/// Removes the endpoint as it was read. Content when it is gone; when it has changed, the newer one stays.
-pub fn remove(store: &AnyStore, entry: &Entry) -> Result<(), Failure> {
-    match block_on(store.delete(&entry.key, Some(entry.revision))) {
-        Ok(_) | Err(resource::StoreError::NotFound(_) | resource::StoreError::Conflict(_)) => {
-            Ok(())
+/// Removes the endpoint that was read, unless it is another sandbox's by now. Who else writes to it (in Kubernetes the kubelet, all
+/// the time) does not keep it.
+pub fn remove(store: &AnyStore, entry: &Entry, container_id: &str) -> Result<(), Failure> {
+    let mut revision = entry.revision;
+    for _ in 0..TRIES {
+        match block_on(store.delete(&entry.key, Some(revision))) {
+            Ok(_) | Err(StoreError::NotFound(_)) => return Ok(()),
+            Err(StoreError::Conflict(_)) => (),
+            Err(e) => return Err(e.into()),
         }
-        Err(e) => Err(e.into()),
+        match read(store, &entry.key)? {
+            Some((newer, entry)) if newer.spec.container_id == container_id => {
+                revision = entry.revision;
+            }
+            Some(_) | None => return Ok(()),
+        }
     }
+    Err(Failure::internal(format!(
+        "{} is written to all the time: it could not be removed in {TRIES} tries",
+        entry.key
+    )))
 }
 
 #[cfg(test)]
@@ -243,16 +278,24 @@ mod tests {
             mac: "aa:aa:aa:aa:aa:aa",
             ..made
         };
-        write(&store, &conf, &identity(None), &again).unwrap();
-        let (renewed, newer) = read(&store, &key).unwrap().unwrap();
-        assert_eq!(renewed.metadata.uid, Some(uid));
+        let newer = Identity {
+            container_id: "newer".to_string(),
+            ..identity(Some("web"))
+        };
+        let key = newer.key().unwrap();
+        write(&store, &conf, &identity(Some("web")), &again).unwrap();
+        let (older, stale) = read(&store, &key).unwrap().unwrap();
+        write(&store, &conf, &newer, &again).unwrap();
+        let (renewed, _) = read(&store, &key).unwrap().unwrap();
+        assert_eq!(renewed.metadata.uid, older.metadata.uid);
         assert_eq!(renewed.spec.mac, "aa:aa:aa:aa:aa:aa");
-        remove(&store, &entry).unwrap();
+        remove(&store, &stale, "c0123456789ab").unwrap();
         assert!(
             read(&store, &key).unwrap().is_some(),
-            "what was written since is not removed"
+            "another sandbox's is not removed"
         );
-        remove(&store, &newer).unwrap();
+        // What somebody else has written to is still the sandbox's own.
+        remove(&store, &stale, "newer").unwrap();
         assert!(read(&store, &key).unwrap().is_none());
     }
 }

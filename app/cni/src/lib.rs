@@ -17,6 +17,7 @@ mod endpoint;
 mod failure;
 mod plugin;
 mod reply;
+mod request;
 mod world;
 
 use std::io::Write;

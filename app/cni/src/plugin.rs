@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use linux::veth::{self, Attached, Veth};
+use kubernetes::request::{Addresses, Request};
+use linux::veth::{self, Attached, Mac, Veth};
 use resource::kinds::WorkloadEndpoint;
 use store::{AnyStore, block_on};
 
@@ -14,14 +15,17 @@ use crate::delegate::AddressPlugin;
 use crate::endpoint::{self, Identity, Made};
 use crate::failure::Failure;
 use crate::reply::{self, Interface, Reply};
+use crate::request;
 use crate::world;
 
 /// One call's surroundings.
-struct Site<'a> {
-    call: &'a Call,
-    conf: &'a NetConf,
+struct Site {
+    call: Call,
+    conf: NetConf,
     store: AnyStore,
     identity: Identity,
+    request: Request,
+    plugin: AddressPlugin,
 }
 
 /// Gives the container an interface and addresses. After a failure nothing of it is left.
@@ -30,42 +34,87 @@ pub fn add(call: &Call, conf: &NetConf) -> Result<String, Failure> {
     let store = world::open_store(conf)?;
     world::check_ready(&store)?;
     let identity = Identity::of(call, world::node_name(conf));
+    let plugin = AddressPlugin::find(call, conf)?;
+    let request = request::read(&store, conf, &identity)?;
+    let (call, conf) = request::applied(&request, call, conf)?;
     let site = Site {
         call,
         conf,
         store,
         identity,
+        request,
+        plugin,
     };
-    let plugin = AddressPlugin::find(call, conf)?;
-    let existing = endpoint::read(&site.store, &site.identity.key()?)?;
-    if let Some((existing, _)) = existing {
-        if existing.spec.orchestrator == "cni"
-            && let Some(reply) = site.unchanged(&existing)?
-        {
-            return Ok(reply.to_json(&conf.version));
-        }
-        if existing.spec.container_id == call.container_id {
-            // The runtime asks again: what it had is replaced.
-            let had = parsed(&existing.spec.ip_networks);
-            address::release_only(conf, &site.store, &site.identity, &had)?;
-        }
-    }
-    let given = plugin.assign(call, conf, &site.store, &site.identity)?;
-    site.connect(&given)
-        .map(|reply| reply.to_json(&conf.version))
-        .inspect_err(|_| {
-            // The failure that is told is the first one; a DEL, which a runtime sends next, tries again.
-            let _ = plugin.give_back(call, conf, &site.store, &site.identity, &given);
-        })
+    site.add()
 }
 
 fn parsed(networks: &[String]) -> Vec<IpNet> {
     networks.iter().filter_map(|n| n.parse().ok()).collect()
 }
 
-impl Site<'_> {
-    fn mtu(&self) -> Result<Option<u32>, Failure> {
-        world::mtu(self.conf)
+impl Site {
+    fn add(&self) -> Result<String, Failure> {
+        let Site {
+            call,
+            conf,
+            store,
+            identity,
+            ..
+        } = self;
+        let existing = endpoint::read(store, &identity.key()?)?;
+        if let Some((existing, _)) = existing {
+            if existing.spec.orchestrator == "cni"
+                && let Some(reply) = self.unchanged(&existing)?
+            {
+                return Ok(reply.to_json(&conf.version));
+            }
+            if existing.spec.container_id == call.container_id {
+                // The runtime asks again: what it had is replaced.
+                let had = parsed(&existing.spec.ip_networks);
+                address::release_only(conf, store, identity, &had)?;
+            }
+        }
+        let given = self.assign()?;
+        self.connect(&given)
+            .map(|reply| reply.to_json(&conf.version))
+            .inspect_err(|_| self.give_back(&given))
+    }
+
+    /// The addresses that the container is to have, each with its block's or subnet's length.
+    fn assign(&self) -> Result<Vec<IpNet>, Failure> {
+        let assign = |call: &Call| {
+            self.plugin
+                .assign(call, &self.conf, &self.store, &self.identity)
+        };
+        let these = match &self.request.addresses {
+            Addresses::Any => return assign(&self.call),
+            Addresses::WithoutIpam(these) => {
+                return Ok(these.iter().copied().map(IpNet::from).collect());
+            }
+            Addresses::These(these) => these,
+        };
+        let mut given = Vec::new();
+        for address in these {
+            let more = assign(&self.call.wanting(*address));
+            given.extend(more.inspect_err(|_| self.give_back(&given))?);
+        }
+        Ok(given)
+    }
+
+    /// Gives back what was just given. The failure that is told is the first one; a DEL, which a runtime sends next, tries again.
+    fn give_back(&self, given: &[IpNet]) {
+        if let Addresses::Any | Addresses::These(_) = self.request.addresses {
+            let _ =
+                self.plugin
+                    .give_back(&self.call, &self.conf, &self.store, &self.identity, given);
+        }
+    }
+
+    /// The MAC that the container is to have, where it is to have a certain one.
+    fn mac(&self) -> Result<Option<Mac>, Failure> {
+        let text = self.request.mac.as_ref().map(|mac| mac.replace('-', ":"));
+        let mac = text.map(|text| text.parse()).transpose();
+        mac.map_err(Failure::internal)
     }
 
     /// The result of an earlier ADD of this container, when the interface is still there.
@@ -87,8 +136,8 @@ impl Site<'_> {
         let veth = Veth {
             host: &host,
             workload: &self.call.interface,
-            mtu: self.mtu()?,
-            mac: None,
+            mtu: world::mtu(&self.conf)?,
+            mac: self.mac()?,
             addresses: &addresses,
             forwarding: self.conf.container_settings.allow_ip_forwarding,
         };
@@ -101,7 +150,7 @@ impl Site<'_> {
             interface: &host,
             mac: &mac,
         };
-        endpoint::write(&self.store, self.conf, &self.identity, &made).inspect_err(|_| {
+        endpoint::write(&self.store, &self.conf, &self.identity, &made).inspect_err(|_| {
             let _ = veth::delete(&host);
         })?;
         // A quirk that readers of Calico's results may know: the routes are the blocks, not what the container has.
@@ -146,14 +195,15 @@ pub fn del(call: &Call, conf: &NetConf) -> Result<(), Failure> {
         .as_ref()
         .is_some_and(|(e, _)| e.spec.container_id != call.container_id);
     if let Some((_, entry)) = found.as_ref().filter(|_| !stale) {
-        endpoint::remove(&store, entry)?;
+        endpoint::remove(&store, entry, &call.container_id)?;
     }
     plugin.release(call, conf, &store, &identity)?;
     if let (true, Some((newer, _))) = (stale, &found) {
-        // The pod has a newer sandbox. Only what is in the old one's namespace goes, unless that is the newer one's.
+        // The pod has a newer sandbox. Only what is in the old one's namespace goes, unless that is the newer one's, or nobody knows
+        // (Kubernetes does not keep the MAC).
         let link = veth::workload_link(&call.netns, &call.interface)?;
         let mac = link.and_then(|l| l.mac).map(|mac| mac.to_string());
-        if mac.is_none_or(|mac| mac == newer.spec.mac) {
+        if newer.spec.mac.is_empty() || mac.is_none_or(|mac| mac == newer.spec.mac) {
             return Ok(());
         }
     }
@@ -184,7 +234,14 @@ pub fn check(call: &Call, conf: &NetConf) -> Result<(), Failure> {
                 endpoint.spec.container_id
             ));
         }
-        Some((endpoint, _)) => check_endpoint(call, conf, &store, &endpoint, &mut missing)?,
+        Some((endpoint, _)) => {
+            check_endpoint(call, conf, &endpoint, &mut missing)?;
+            let request = request::read(&store, conf, &identity)?;
+            let without = matches!(request.addresses, Addresses::WithoutIpam(_));
+            if conf.ipam.kind == "calico-ipam" && !without {
+                check_allocations(&store, &endpoint, &mut missing)?;
+            }
+        }
     }
     if missing.is_empty() {
         return Ok(());
@@ -198,7 +255,6 @@ pub fn check(call: &Call, conf: &NetConf) -> Result<(), Failure> {
 fn check_endpoint(
     call: &Call,
     conf: &NetConf,
-    store: &AnyStore,
     endpoint: &WorkloadEndpoint,
     missing: &mut Vec<String>,
 ) -> Result<(), Failure> {
@@ -221,12 +277,19 @@ fn check_endpoint(
     for wanted in previous.iter().filter(|p| !addresses.contains(&p.addr())) {
         missing.push(format!("the previous result's address {wanted}"));
     }
-    if conf.ipam.kind == "calico-ipam" {
-        let ipam = ipam::Ipam::new(store);
-        for address in addresses {
-            if block_on(ipam.owner_of(address))?.is_none() {
-                missing.push(format!("the allocation of {address}"));
-            }
+    Ok(())
+}
+
+fn check_allocations(
+    store: &AnyStore,
+    endpoint: &WorkloadEndpoint,
+    missing: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let ipam = ipam::Ipam::new(store);
+    for network in parsed(&endpoint.spec.ip_networks) {
+        let address = network.addr();
+        if block_on(ipam.owner_of(address))?.is_none() {
+            missing.push(format!("the allocation of {address}"));
         }
     }
     Ok(())

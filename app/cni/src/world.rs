@@ -87,12 +87,13 @@ pub fn open_store(conf: &NetConf) -> Result<AnyStore, Failure> {
         )?);
     }
     // What the configuration says is not to be overruled from outside by the same name with a prefix.
-    let variable = |name: &str| match name.strip_prefix("CALICO_") {
-        Some(plain) if conf.datastore_variable(plain).is_some() => None,
-        Some(_) => std::env::var(name).ok(),
-        None => conf
-            .datastore_variable(name)
-            .or_else(|| std::env::var(name).ok()),
+    let variable = |name: &str| {
+        let said = conf.datastore_variable(name);
+        let plain = name.strip_prefix("CALICO_");
+        match plain.and_then(|plain| conf.datastore_variable(plain)) {
+            Some(_) if said.is_none() => None,
+            Some(_) | None => said.or_else(|| std::env::var(name).ok()),
+        }
     };
     let config =
         Config::from_source("the CNI configuration", variable).map_err(Failure::internal)?;

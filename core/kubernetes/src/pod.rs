@@ -18,13 +18,13 @@ use crate::annotations::Reader;
 use crate::metadata::{metadata, part};
 use crate::profile::{name_of_namespace, name_of_service_account};
 use crate::qos;
+use crate::request::FLOATING_IPS;
 
 const CONTAINER_ID: &str = "cni.projectcalico.org/containerID";
 const POD_IP: &str = "cni.projectcalico.org/podIP";
 const POD_IPS: &str = "cni.projectcalico.org/podIPs";
 /// Amazon's plugin writes addresses there.
 const AWS_POD_IPS: &str = "vpc.amazonaws.com/pod-ips";
-const FLOATING_IPS: &str = "cni.projectcalico.org/floatingIPs";
 const SOURCE_PREFIXES: &str = "cni.projectcalico.org/allowedSourcePrefixes";
 
 const ORCHESTRATOR: &str = "k8s";

@@ -13,6 +13,8 @@ use crate::metadata::metadata;
 
 const OF_NAMESPACE: &str = "kns.";
 const OF_SERVICE_ACCOUNT: &str = "ksa.";
+/// Before the labels that pods have of their namespace.
+const NAMESPACE_LABEL: &str = "pcns.";
 
 /// The profile of a namespace's pods, as it would be stored, and its key.
 ///
@@ -27,7 +29,7 @@ pub fn of_namespace(object: &Value) -> Result<(Key, String), String> {
     let spec = ProfileSpec {
         ingress: allow.clone(),
         egress: allow,
-        labels_to_apply: labels("pcns.", &own),
+        labels_to_apply: labels(NAMESPACE_LABEL, &own),
     };
     Ok(profile(name_of_namespace(&own.name), own, spec))
 }
@@ -58,7 +60,17 @@ pub fn revision_text(name: &str, revision: u64) -> String {
     }
 }
 
-pub(crate) fn name_of_namespace(namespace: &str) -> String {
+/// The labels of a namespace, as the profile of its pods has them.
+pub fn namespace_labels(profile: &Profile) -> BTreeMap<String, String> {
+    let labels = profile.spec.labels_to_apply.iter();
+    labels
+        .filter_map(|(key, value)| Some((key.strip_prefix(NAMESPACE_LABEL)?, value)))
+        .map(|(key, value)| (key.to_string(), value.clone()))
+        .collect()
+}
+
+/// The name of the profile of a namespace's pods.
+pub fn name_of_namespace(namespace: &str) -> String {
     format!("{OF_NAMESPACE}{namespace}")
 }
 

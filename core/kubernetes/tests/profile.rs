@@ -1,6 +1,7 @@
 //! Profiles as a real calicoctl showed them.
 
-use kubernetes::profile::{of_namespace, of_service_account, revision_text};
+use kubernetes::profile::{namespace_labels, of_namespace, of_service_account, revision_text};
+use resource::kinds::Profile;
 use resource::{Key, Kind};
 use serde_json::{Value, json};
 
@@ -45,6 +46,8 @@ fn the_captured_profile_of_a_namespace() {
         expected
     );
     assert_eq!(revision_text("kns.default", 14), "14/");
+    let labels = namespace_labels(&Profile::from_json(&document).expect("a profile"));
+    assert_eq!(labels["kubernetes.io/metadata.name"], "default");
 }
 
 /// Captured: the labels in `calicoctl get profile -o wide`.

@@ -176,6 +176,28 @@ fn apply_creates_once_and_then_updates() {
 }
 
 #[test]
+fn a_pool_of_services_stays_one() {
+    let store = MemoryStore::new();
+    let client = Client::new(&store);
+    let pool = |name: &str, cidr: &str, uses: Value| {
+        let spec = json!({"cidr": cidr, "allowedUses": uses});
+        object("IPPool", name, spec)
+    };
+    let balancer = pool("b", "10.1.0.0/16", json!(["LoadBalancer"]));
+    now(client.apply(balancer, &stamp())).unwrap();
+    let other = pool("b", "10.1.0.0/16", json!(["Workload", "Tunnel"]));
+    assert_eq!(
+        now(client.apply(other, &stamp())).unwrap_err().to_string(),
+        "error with field IPPool.Spec.AllowedUses = '[Workload Tunnel]' (IPPool AllowedUses cannot be changed away from LoadBalancer)"
+    );
+    // Those of workloads may change.
+    let workloads = pool("w", "10.2.0.0/16", json!(["Workload", "Tunnel"]));
+    now(client.apply(workloads, &stamp())).unwrap();
+    let narrower = pool("w", "10.2.0.0/16", json!(["Tunnel"]));
+    now(client.apply(narrower, &stamp())).unwrap();
+}
+
+#[test]
 fn cluster_information_is_made_once() {
     let store = MemoryStore::new();
     let client = Client::new(&store);

@@ -346,3 +346,53 @@ fn the_other_kinds() {
         ],
     );
 }
+
+#[test]
+fn pools() {
+    let pool = |spec: Value, expected: &[&str]| check("IPPool", "p", spec, expected);
+    let balancer = |field: &str, value: Value, expected: &[&str]| {
+        let mut spec = json!({"cidr": "10.0.0.0/16", "allowedUses": ["LoadBalancer"]});
+        spec[field] = value;
+        pool(spec, expected);
+    };
+    balancer("nodeSelector", json!("all()"), &[]);
+    balancer("namespaceSelector", json!("team == 'a'"), &[]);
+    balancer(
+        "allowedUses",
+        json!(["LoadBalancer", "Tunnel"]),
+        &["spec (allowedUses LoadBalancer cannot be combined with Workload or Tunnel)"],
+    );
+    let encapsulated =
+        "spec (ipipMode and vxlanMode must be Never when allowedUses is LoadBalancer)";
+    balancer("ipipMode", json!("Always"), &[encapsulated]);
+    balancer("vxlanMode", json!("CrossSubnet"), &[encapsulated]);
+    balancer(
+        "disableBGPExport",
+        json!(true),
+        &["spec (disableBGPExport must be false when allowedUses is LoadBalancer)"],
+    );
+    balancer(
+        "nodeSelector",
+        json!("has(a)"),
+        &["spec (nodeSelector must be all() when allowedUses is LoadBalancer)"],
+    );
+    balancer(
+        "allowedUses",
+        json!(["Nothing"]),
+        &["spec.allowedUses[0] (supported values: \"Workload\", \"Tunnel\", \"LoadBalancer\")"],
+    );
+    pool(
+        json!({"cidr": "10.0.0.0/16", "allowedUses": ["Tunnel"], "namespaceSelector": "has(a)"}),
+        &["spec (namespaceSelector cannot be set when allowedUses is Tunnel)"],
+    );
+    pool(
+        json!({"cidr": "169.254.10.0/24"}),
+        &[
+            "IPpool.CIDR = '169.254.10.0/24' (IP pool CIDR overlaps with IPv4 Link Local range 169.254.0.0/16)",
+        ],
+    );
+    pool(
+        json!({"cidr": "fe80::/9"}),
+        &["IPpool.CIDR = 'fe80::/9' (IP pool CIDR overlaps with IPv6 Link Local range fe80::/10)"],
+    );
+}

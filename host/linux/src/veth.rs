@@ -17,7 +17,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
-use dataplane::{Address, Link, Mac, Neighbour, PROTOCOL_BOOT, Route, RouteKind};
+pub use dataplane::Mac;
+use dataplane::{Address, Link, Neighbour, PROTOCOL_BOOT, Route, RouteKind};
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;

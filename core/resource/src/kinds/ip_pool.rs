@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::spec::{Need, Others};
 use crate::validate::FieldError;
-use crate::validate::checks::{Checks, is_net, unsupported};
+use crate::validate::checks::{Checks, go_list, is_net, unsupported};
 use crate::{Kind, Object, Spec};
 
 /// A pool of addresses for workloads and tunnels.
@@ -115,6 +115,7 @@ impl Spec for IpPoolSpec {
     }
 }
 
+const LOAD_BALANCER: &str = "LoadBalancer";
 const MODES: [&str; 3] = ["Never", "Always", "CrossSubnet"];
 const TOO_SMALL: &str = "IP pool size is too small for use with Calico IPAM. It must be equal to or greater than the block size.";
 
@@ -166,6 +167,10 @@ fn set_defaults(spec: &mut IpPoolSpec) {
     if cidr == cidr.trunc() {
         spec.cidr = cidr.to_string();
     }
+}
+
+fn has_use(spec: &IpPoolSpec, name: &str) -> bool {
+    spec.allowed_uses.iter().any(|allowed| allowed == name)
 }
 
 fn is_v4(cidr: &IpNet) -> bool {
@@ -224,6 +229,16 @@ fn check(pool: &IpPool, stored: Option<&IpPool>, context: &Others<'_>) -> Vec<Fi
         ],
         "IPPool CIDR",
     ));
+    // Services have its addresses: it stays theirs.
+    if stored.is_some_and(|stored| has_use(&stored.spec, LOAD_BALANCER))
+        && !has_use(spec, LOAD_BALANCER)
+    {
+        fields.push(FieldError::new(
+            "IPPool.Spec.AllowedUses",
+            go_list(&spec.allowed_uses),
+            "IPPool AllowedUses cannot be changed away from LoadBalancer",
+        ));
+    }
     let size = spec.block_size.unwrap_or_default();
     match stored {
         Some(stored) if stored.spec.block_size.is_some_and(|s| s != size) => {
@@ -368,16 +383,16 @@ fn rules(spec: &IpPoolSpec) -> Vec<FieldError> {
 }
 
 fn uses(spec: &IpPoolSpec, checks: &mut Checks) {
-    let has = |name: &str| spec.allowed_uses.iter().any(|u| u == name);
+    let has = |name: &str| has_use(spec, name);
     for (i, allowed) in spec.allowed_uses.iter().enumerate() {
         checks.supported(
             &format!("spec.allowedUses[{i}]"),
             Some(allowed),
-            &["Workload", "Tunnel", "LoadBalancer"],
+            &["Workload", "Tunnel", LOAD_BALANCER],
         );
     }
     let on = |m: Option<EncapMode>| m.unwrap_or_default() != EncapMode::Never;
-    let balancer = has("LoadBalancer");
+    let balancer = has(LOAD_BALANCER);
     for (wrong, reason) in [
         (
             balancer && (has("Workload") || has("Tunnel")),

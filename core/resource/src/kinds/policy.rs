@@ -16,6 +16,95 @@ const DEFAULT_TIER: &str = "default";
 /// Before version 3.30 policies of the default tier were stored under their names with this before.
 const OLD_PREFIX: &str = "default.";
 
+/// The spec of a kind of policy: the fields that all have in Calico's order, and among them those of the kind.
+macro_rules! policy_spec {
+    (
+        $(#[$about:meta])*
+        pub struct $name:ident;
+        first { $($first:tt)* }
+        after types { $($after_types:tt)* }
+        after service accounts { $($after_accounts:tt)* }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        pub struct $name {
+            $($first)*
+            /// Its tier, which must be there.
+            #[serde(default, skip_serializing_if = "String::is_empty")]
+            pub tier: String,
+            /// Its place in the tier; lower comes first, none comes last.
+            #[serde(
+                default,
+                skip_serializing_if = "Option::is_none",
+                with = "super::forms::go_float"
+            )]
+            pub order: Option<f64>,
+            /// Rules for what comes in, in order.
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            pub ingress: Vec<super::rule::Rule>,
+            /// Rules for what goes out, in order.
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            pub egress: Vec<super::rule::Rule>,
+            /// The endpoints that it is about; empty means all.
+            #[serde(default, skip_serializing_if = "String::is_empty")]
+            pub selector: String,
+            /// `Ingress`, `Egress`.
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            pub types: Vec<String>,
+            $($after_types)*
+            /// The service accounts of its pods.
+            #[serde(default, skip_serializing_if = "String::is_empty")]
+            pub service_account_selector: String,
+            $($after_accounts)*
+            /// `AssumeNeededOnEveryNode`.
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            pub performance_hints: Vec<String>,
+        }
+
+        impl super::policy::Policy for $name {
+            fn common(&self) -> super::policy::Common<'_> {
+                super::policy::Common {
+                    tier: &self.tier,
+                    ingress: &self.ingress,
+                    egress: &self.egress,
+                    selector: &self.selector,
+                    types: &self.types,
+                    service_account_selector: &self.service_account_selector,
+                    performance_hints: &self.performance_hints,
+                }
+            }
+
+            fn tier_and_types(&mut self) -> (&mut String, &mut Vec<String>) {
+                (&mut self.tier, &mut self.types)
+            }
+        }
+    };
+}
+pub(super) use policy_spec;
+
+/// The methods of Spec that are the same for all policies: how they come from the store and go there.
+macro_rules! policy_storage {
+    () => {
+        fn complete(policy: &mut Object<Self>) {
+            policy::show_name(&mut policy.metadata, &policy.spec.tier);
+        }
+
+        fn prepare(policy: &mut Object<Self>) {
+            policy::hide_name(&mut policy.metadata);
+        }
+
+        fn old_key(key: &Key) -> Option<Key> {
+            policy::old_key(key)
+        }
+
+        fn needs(policy: &Object<Self>, creates: bool) -> Vec<Need> {
+            policy::needs(policy, creates)
+        }
+    };
+}
+pub(super) use policy_storage;
+
 /// The fields that all policies have.
 pub(super) struct Common<'a> {
     pub(super) tier: &'a str,
@@ -31,15 +120,17 @@ pub(super) struct Common<'a> {
 pub(super) trait Policy: Spec {
     /// The fields that all have.
     fn common(&self) -> Common<'_>;
+
+    /// Those that have defaults.
+    fn tier_and_types(&mut self) -> (&mut String, &mut Vec<String>);
 }
 
-/// The defaults of tier and types. Without types a policy is about what it has rules for, and about ingress where it has none.
-pub(super) fn set_defaults(
-    tier: &mut String,
-    types: &mut Vec<String>,
-    ingress: bool,
-    egress: bool,
-) {
+/// The defaults of tier and types, and the tier's label. Without types a policy is about what it has rules for, and about ingress where
+/// it has none.
+pub(super) fn set_defaults<S: Policy>(policy: &mut Object<S>) {
+    let common = policy.spec.common();
+    let (ingress, egress) = (!common.ingress.is_empty(), !common.egress.is_empty());
+    let (tier, types) = policy.spec.tier_and_types();
     if tier.is_empty() {
         *tier = DEFAULT_TIER.to_string();
     }
@@ -51,11 +142,28 @@ pub(super) fn set_defaults(
         };
         *types = derived.iter().map(ToString::to_string).collect();
     }
+    label(&mut policy.metadata, tier);
+}
+
+/// The same for a staged policy, whose action has a default too.
+pub(super) fn set_staged_defaults<S: Policy>(
+    policy: &mut Object<S>,
+    action: fn(&mut S) -> &mut String,
+) {
+    let action = action(&mut policy.spec);
+    if action.is_empty() {
+        *action = "Set".to_string();
+    }
+    // What only says that a policy goes has nothing else to say.
+    let deletes = action == "Delete" && policy.spec.common().types.is_empty();
+    set_defaults(policy);
+    if deletes {
+        policy.spec.tier_and_types().1.clear();
+    }
 }
 
 /// Labels a policy with its tier.
-pub(super) fn label(metadata: &mut Metadata, tier: &str) {
-    let tier = if tier.is_empty() { DEFAULT_TIER } else { tier };
+fn label(metadata: &mut Metadata, tier: &str) {
     metadata
         .labels
         .insert(TIER_LABEL.to_string(), tier.to_string());

@@ -1,10 +1,6 @@
 //! StagedGlobalNetworkPolicy (calico-compat §1.11).
 
-use serde::{Deserialize, Serialize};
-
-use super::forms::go_float;
-use super::policy::{self, Common, Global, Policy};
-use super::rule::Rule;
+use super::policy::{self, Global, policy_spec, policy_storage};
 use crate::spec::Need;
 use crate::validate::FieldError;
 use crate::validate::checks::Checks;
@@ -13,66 +9,29 @@ use crate::{Key, Kind, NoStatus, Object, Spec};
 /// A StagedGlobalNetworkPolicy.
 pub type StagedGlobalNetworkPolicy = Object<StagedGlobalNetworkPolicySpec>;
 
-/// A GlobalNetworkPolicy that is not enforced yet.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct StagedGlobalNetworkPolicySpec {
-    /// What it does with the policy of its name: `Set`, `Delete`, `Learn` or `Ignore`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub staged_action: String,
-    /// Its tier, which must be there.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub tier: String,
-    /// Its place in the tier; lower comes first, none comes last.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "go_float")]
-    pub order: Option<f64>,
-    /// Rules for what comes in, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ingress: Vec<Rule>,
-    /// Rules for what goes out, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub egress: Vec<Rule>,
-    /// The endpoints that it is about; empty means all.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub selector: String,
-    /// `Ingress`, `Egress`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub types: Vec<String>,
-    /// Before connection tracking.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub do_not_track: bool,
-    /// Before addresses are translated.
-    #[serde(
-        default,
-        skip_serializing_if = "std::ops::Not::not",
-        rename = "preDNAT"
-    )]
-    pub pre_dnat: bool,
-    /// Also for what a host only forwards.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub apply_on_forward: bool,
-    /// The service accounts of its pods.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub service_account_selector: String,
-    /// The namespaces of its endpoints.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub namespace_selector: String,
-    /// `AssumeNeededOnEveryNode`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub performance_hints: Vec<String>,
-}
-
-impl Policy for StagedGlobalNetworkPolicySpec {
-    fn common(&self) -> Common<'_> {
-        Common {
-            tier: &self.tier,
-            ingress: &self.ingress,
-            egress: &self.egress,
-            selector: &self.selector,
-            types: &self.types,
-            service_account_selector: &self.service_account_selector,
-            performance_hints: &self.performance_hints,
-        }
+policy_spec! {
+    /// A GlobalNetworkPolicy that is not enforced yet.
+    pub struct StagedGlobalNetworkPolicySpec;
+    first {
+        /// What it does with the policy of its name: `Set`, `Delete`, `Learn` or `Ignore`.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pub staged_action: String,
+    }
+    after types {
+        /// Before connection tracking.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub do_not_track: bool,
+        /// Before addresses are translated.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not", rename = "preDNAT")]
+        pub pre_dnat: bool,
+        /// Also for what a host only forwards.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub apply_on_forward: bool,
+    }
+    after service accounts {
+        /// The namespaces of its endpoints.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pub namespace_selector: String,
     }
 }
 
@@ -81,35 +40,10 @@ impl Spec for StagedGlobalNetworkPolicySpec {
     type Status = NoStatus;
 
     fn set_defaults(policy: &mut StagedGlobalNetworkPolicy) {
-        let spec = &mut policy.spec;
-        if spec.staged_action.is_empty() {
-            spec.staged_action = "Set".to_string();
-        }
-        let (ingress, egress) = (!spec.ingress.is_empty(), !spec.egress.is_empty());
-        // What only says that a policy goes has nothing else to say.
-        let deletes = spec.staged_action == "Delete" && spec.types.is_empty();
-        policy::set_defaults(&mut spec.tier, &mut spec.types, ingress, egress);
-        if deletes {
-            spec.types.clear();
-        }
-        policy::label(&mut policy.metadata, &policy.spec.tier);
+        policy::set_staged_defaults(policy, |spec| &mut spec.staged_action);
     }
 
-    fn complete(policy: &mut StagedGlobalNetworkPolicy) {
-        policy::show_name(&mut policy.metadata, &policy.spec.tier);
-    }
-
-    fn prepare(policy: &mut StagedGlobalNetworkPolicy) {
-        policy::hide_name(&mut policy.metadata);
-    }
-
-    fn old_key(key: &Key) -> Option<Key> {
-        policy::old_key(key)
-    }
-
-    fn needs(policy: &StagedGlobalNetworkPolicy, creates: bool) -> Vec<Need> {
-        policy::needs(policy, creates)
-    }
+    policy_storage!();
 
     fn validate(policy: &StagedGlobalNetworkPolicy) -> Vec<FieldError> {
         let spec = &policy.spec;

@@ -507,6 +507,15 @@ impl KubernetesStore {
         })
     }
 
+    /// An object of any type as the API server has it, for what no key stands for; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`] saying what the API server did not do, and why.
+    pub async fn object(&self, place: &Place) -> StoreResult<Option<Value>> {
+        let place = place.clone();
+        self.on_thread(|shared| async move { shared.object(&place).await }).await
+    }
+
     fn runtime(&self) -> StoreResult<&Runtime> {
         let start = || {
             Runtime::start("store-kubernetes").map_err(|e| format!("Kubernetes: no thread: {e}"))
