@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::usage::{self, COMMANDS, Usage};
 use crate::world::{Failure, World};
 use crate::{
-    checksystem, diags, edit, get, hint, ipam, migrate, migrate_kubernetes, node, version,
+    checksystem, diags, edit, get, hint, ipam, migrate, migrate_kubernetes, node, sessions, version,
 };
 
 /// As whom the program speaks.
@@ -210,7 +210,7 @@ fn command<S: Store + Sync>(
             let store = opened(&args, world, open)?;
             version::cluster(&Client::new(&store), every, world)
         }
-        "node" => on_node(&args.positionals, world),
+        "node" => on_node(&args.positionals, allow, world, open),
         "ipam" => on_ipam(&args.positionals, allow, world, open),
         _ => {
             if word == "get" {
@@ -223,9 +223,26 @@ fn command<S: Store + Sync>(
     }
 }
 
-fn on_node(words: &[String], world: &mut World<'_>) -> Result<(), Failure> {
+fn on_node<S: Store + Sync>(
+    words: &[String],
+    allow: bool,
+    world: &mut World<'_>,
+    open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
+) -> Result<(), Failure> {
     let (below, rest) = words.split_first().expect("the usage asks for one");
     match below.as_str() {
+        "status" if world.persona == Persona::Selvedge => {
+            let Some(args) = read(&usage::NODE_STATUS_OURS, rest, world)? else {
+                return Ok(());
+            };
+            if !args.has("all") {
+                return node::status(world);
+            }
+            let form = sessions::Form::read(args.get("output"))?;
+            let store = opened(&args, world, open)?;
+            let client = checked(&args, allow, &store)?;
+            sessions::show(form, &client, world)
+        }
         "status" => match read(&usage::NODE_STATUS, rest, world)? {
             Some(_) => node::status(world),
             None => Ok(()),

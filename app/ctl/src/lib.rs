@@ -34,6 +34,7 @@ mod names;
 mod node;
 mod patch;
 mod programs;
+mod sessions;
 mod tables;
 mod target;
 mod template;

@@ -234,6 +234,46 @@ Usage:
     options_first: false,
 };
 
+/// `node status` of `selvedge`, which also knows what the other nodes said.
+pub const NODE_STATUS_OURS: Usage = Usage {
+    help: Help::Whole(
+        "\
+Usage:
+  selvedge node status [--allow-version-mismatch]
+  selvedge node status --all [--output=<OUTPUT>] [--config=<CONFIG>] [--allow-version-mismatch]
+
+Options:
+  -h --help  Show this screen.
+     --all
+       The BGP sessions of every node, as their agents wrote them into the datastore.
+  -o --output=<OUTPUT>
+       With --all: table, json or yaml [default: table].
+  -c --config=<CONFIG>
+       Path to the file containing connection configuration in YAML or JSON format.
+       [default: /etc/calico/calicoctl.cfg]
+     --allow-version-mismatch
+       Allow client and cluster versions mismatch.
+
+Description:
+  Says whether the node runs, and shows its BGP sessions; with --all those of every node.
+
+  REPORTED is how long ago a node's agent wrote; an agent that runs writes within three minutes. What is older is
+  marked `stale`, and a node whose agent has written nothing is shown as `never`.
+",
+    ),
+    options: &[
+        flag("all", None),
+        value("output", Some('o')),
+        CONFIG,
+        ALLOW,
+    ],
+    fits: |args| {
+        let alone = !args.has("output") && !args.has("config");
+        args.positionals.is_empty() && (args.has("all") || alone)
+    },
+    options_first: false,
+};
+
 /// `node diags`
 pub const NODE_DIAGS: Usage = Usage {
     help: Help::Made {
