@@ -15,7 +15,8 @@ use crate::client::Client;
 use crate::usage::{self, COMMANDS, Usage};
 use crate::world::{Failure, World};
 use crate::{
-    checksystem, diags, edit, get, hint, ipam, migrate, migrate_kubernetes, node, sessions, version,
+    checksystem, cluster, diags, edit, get, hint, ipam, migrate, migrate_kubernetes, node,
+    node_run, sessions, version,
 };
 
 /// As whom the program speaks.
@@ -179,7 +180,7 @@ fn usage_of(word: &str) -> Result<&'static Usage, Failure> {
         "version" => &usage::VERSION,
         "node" => &usage::NODE,
         "ipam" => &usage::IPAM,
-        "cluster" => return Err(absent(word)),
+        "cluster" => &usage::CLUSTER,
         _ => {
             return Err(Failure::message(format!(
                 "unknown command: {word:?}\n{}\n",
@@ -211,6 +212,7 @@ fn command<S: Store + Sync>(
             version::cluster(&Client::new(&store), every, world)
         }
         "node" => on_node(&args.positionals, allow, world, open),
+        "cluster" => on_cluster(&args.positionals, allow, world, open),
         "ipam" => on_ipam(&args.positionals, allow, world, open),
         _ => {
             if word == "get" {
@@ -255,9 +257,30 @@ fn on_node<S: Store + Sync>(
             Some(args) => checksystem::run(&args, world),
             None => Ok(()),
         },
-        "run" => Err(absent(&format!("node {below}"))),
+        "run" => match read(&usage::NODE_RUN, rest, world)? {
+            Some(args) => node_run::run(&args, &configuration(&args, world)?, world),
+            None => Ok(()),
+        },
         _ => world.print(format_args!("{}\n\n", usage::NODE.help())),
     }
+}
+
+fn on_cluster<S: Store + Sync>(
+    words: &[String],
+    allow: bool,
+    world: &mut World<'_>,
+    open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
+) -> Result<(), Failure> {
+    let (below, rest) = words.split_first().expect("the usage asks for one");
+    if below != "diags" {
+        return world.print(format_args!("{}\n\n", usage::CLUSTER.help()));
+    }
+    let Some(args) = read(&usage::CLUSTER_DIAGS, rest, world)? else {
+        return Ok(());
+    };
+    let store = opened(&args, world, open)?;
+    let client = checked(&args, allow, &store)?;
+    cluster::diags(&args, &client, world)
 }
 
 fn on_ipam<S: Store + Sync>(
@@ -328,8 +351,7 @@ fn on_datastore<S: Store + Sync>(
     match (below.as_str(), world.persona) {
         // Calico moves a cluster to Kubernetes' API only.
         ("import", Persona::Calicoctl) => {
-            let file = args.get("config").map(Path::new);
-            let config = store::Config::load(file).map_err(Failure::message)?;
+            let config = configuration(&args, world)?;
             return Err(Failure::message(format!(
                 "invalid datastore type: {} to import to for datastore migration. Datastore type must be kubernetes",
                 config.datastore.name()
@@ -349,13 +371,6 @@ fn on_datastore<S: Store + Sync>(
         "export" => migrate::export(&store, world),
         _ => migrate::import(&args, &store, world),
     }
-}
-
-/// calicoctl has the command.
-fn absent(command: &str) -> Failure {
-    Failure::message(format!(
-        "calicoctl's command {command:?} is not implemented here yet"
-    ))
 }
 
 fn on_resources<S: Store + Sync>(
@@ -388,6 +403,20 @@ fn read(usage: &Usage, rest: &[String], world: &mut World<'_>) -> Result<Option<
             hint: Some("this command with --help says more".to_string()),
         }),
     }
+}
+
+/// The datastore's configuration, for who only tells of it: the file that is named, else the usual one, else the environment.
+fn configuration(args: &Args, world: &World<'_>) -> Result<store::Config, Failure> {
+    let usual = world.path(store::DEFAULT_CONFIG_FILE);
+    let named = args
+        .get("config")
+        .filter(|file| *file != store::DEFAULT_CONFIG_FILE)
+        .map(Path::new);
+    let config = match named.or(usual.exists().then_some(usual.as_path())) {
+        Some(file) => store::Config::load(Some(file)),
+        None => store::Config::from_variables(world.environment),
+    };
+    config.map_err(Failure::message)
 }
 
 fn opened<S: Store + Sync>(

@@ -130,6 +130,28 @@ fn describe(long: &str) -> (&'static str, &'static str) {
             "=<kernel-config>",
             "The kernel's configuration, as text, where it is not in one of the usual places.",
         ),
+        "since" => (
+            "=<SINCE>",
+            "Only logs that are newer, such as 30m or 2h; 0s is all [default: 0s].",
+        ),
+        "max-logs" => (
+            "=<MAXLOGS>",
+            "Of how many pods of a namespace the logs are gathered [default: 5].",
+        ),
+        "max-parallelism" => (
+            "=<MAXPARALLELISM>",
+            "Accepted and not looked at: one is gathered after the other.",
+        ),
+        "focus-nodes" => (
+            "=<NODES>",
+            "Nodes, with commas between, whose pods' logs are all gathered.",
+        ),
+        "skip-temp-dir-cleanup" => ("", "Leave the folder beside the archive."),
+        "dryrun" => ("", "Show the command, and start nothing."),
+        "init-system" => (
+            "",
+            "Show the commands for starting and stopping by an init system.",
+        ),
         "leave-out" => (
             "",
             "Import all the same where the datastore cannot hold everything.",
@@ -240,6 +262,8 @@ const ALL: &[(&[&str], &Usage)] = &[
     (&["node", "status"], &NODE_STATUS),
     (&["node", "diags"], &NODE_DIAGS),
     (&["node", "checksystem"], &NODE_CHECKSYSTEM),
+    (&["cluster"], &CLUSTER),
+    (&["cluster", "diags"], &CLUSTER_DIAGS),
     (&["version"], &VERSION),
     (&["datastore"], &DATASTORE),
     (&["datastore", "migrate"], &DATASTORE_MIGRATE),

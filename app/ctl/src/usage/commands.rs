@@ -274,6 +274,76 @@ Description:
     options_first: false,
 };
 
+/// `node run`, of which only what `--dryrun` shows is here.
+pub const NODE_RUN: Usage = Usage {
+    help: Help::Made {
+        pattern: "\
+Usage:
+  calicoctl node run [--ip=<IP>] [--ip6=<IP6>] [--as=<AS_NUM>] [--name=<NAME>]
+                     [--ip-autodetection-method=<METHOD>] [--ip6-autodetection-method=<METHOD>]
+                     [--log-dir=<LOG_DIR>] [--node-image=<IMAGE>] [--backend=(bird|none)] [--config=<CONFIG>]
+                     [--felix-config=<CONFIG>] [--no-default-ippools] [--dryrun] [--init-system]",
+        purpose: "Shows the command that calico/node's container is started with. Without --dryrun it is the node's agent that runs,\n  see `selvedge node run --help`.",
+    },
+    options: &[
+        value("ip", None),
+        value("ip6", None),
+        value("as", None),
+        value("name", None),
+        value("ip-autodetection-method", None),
+        value("ip6-autodetection-method", None),
+        value("log-dir", None),
+        value("node-image", None),
+        value("backend", None),
+        value("felix-config", None),
+        flag("no-default-ippools", None),
+        flag("dryrun", None),
+        flag("init-system", None),
+        CONFIG,
+        ALLOW,
+    ],
+    fits: nothing,
+    options_first: false,
+};
+
+/// `cluster`
+pub const CLUSTER: Usage = Usage {
+    help: Help::Made {
+        pattern: "\
+Usage:
+  calicoctl cluster <command> [<args>...]
+
+    diags            Gather a diagnostics bundle for the cluster.",
+        purpose: "See 'calicoctl cluster <command> --help' to read about a specific subcommand.",
+    },
+    options: &[],
+    fits: |args| !args.positionals.is_empty(),
+    options_first: true,
+};
+
+/// `cluster diags`
+pub const CLUSTER_DIAGS: Usage = Usage {
+    help: Help::Made {
+        pattern: "\
+Usage:
+  calicoctl cluster diags [--since=<SINCE>] [--max-logs=<MAXLOGS>] [--max-parallelism=<MAXPARALLELISM>]
+                          [--focus-nodes=<NODES>] [--skip-temp-dir-cleanup] [--config=<CONFIG>]",
+        purpose: "Gathers what the datastore, Kubernetes (by kubectl, where it is on the PATH) and this machine say of the cluster in\n  one archive, ./calico-diagnostics.tar.gz.",
+    },
+    options: &[
+        value("since", None),
+        value("max-logs", None),
+        value("max-parallelism", None),
+        value("focus-nodes", None),
+        flag("skip-temp-dir-cleanup", None),
+        CONFIG,
+        CONTEXT,
+        ALLOW,
+    ],
+    fits: nothing,
+    options_first: false,
+};
+
 /// `node diags`
 pub const NODE_DIAGS: Usage = Usage {
     help: Help::Made {

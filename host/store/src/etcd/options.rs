@@ -117,6 +117,8 @@ pub enum Pem {
 pub struct EtcdOptions {
     /// The members; any of them will do, and one that is down is passed over.
     pub endpoints: Vec<Endpoint>,
+    /// The domain whose SRV records name the members, where these are not named themselves; else empty.
+    pub discovery_srv: String,
     /// User and password, where etcd asks for them.
     pub login: Option<(String, Secret)>,
     /// The authorities that etcd's certificate may be signed by; the system's where none is named.
@@ -186,6 +188,7 @@ impl EtcdFields {
         let both = !self.username.is_empty() && !self.password.is_empty();
         Ok(EtcdOptions {
             endpoints,
+            discovery_srv: String::new(),
             login: both.then_some((self.username, Secret(self.password))),
             ca: pem(self.ca_cert, self.ca_cert_file),
             certificate: pem(self.cert, self.cert_file),
