@@ -352,10 +352,12 @@ fn on_datastore<S: Store + Sync>(
         // Calico moves a cluster to Kubernetes' API only.
         ("import", Persona::Calicoctl) => {
             let config = configuration(&args, world)?;
-            return Err(Failure::message(format!(
-                "invalid datastore type: {} to import to for datastore migration. Datastore type must be kubernetes",
-                config.datastore.name()
-            )));
+            if config.datastore.name() != "kubernetes" {
+                return Err(Failure::message(format!(
+                    "invalid datastore type: {} to import to for datastore migration. Datastore type must be kubernetes",
+                    config.datastore.name()
+                )));
+            }
         }
         (_, Persona::Calicoctl | Persona::Selvedge) => (),
     }
@@ -364,7 +366,7 @@ fn on_datastore<S: Store + Sync>(
     match below.as_str() {
         "export" if world.persona == Persona::Calicoctl => {
             migrate::check_locked(&store)?;
-            migrate_kubernetes::export(&client, world)
+            migrate_kubernetes::export(&client, &store, world)
         }
         "lock" => migrate::set_ready(&store, false, world),
         "unlock" => migrate::set_ready(&store, true, world),

@@ -584,7 +584,7 @@ pub const DATASTORE_IMPORT: Usage = Usage {
         pattern: "\
 Usage:
   calicoctl datastore migrate import --filename=<FILENAME> [--leave-out] [--config=<CONFIG>] [--allow-version-mismatch]",
-        purpose: "Stores what `selvedge datastore migrate export` wrote in a datastore that is empty. It stays locked.",
+        purpose: "Stores what `selvedge datastore migrate export` or calicoctl's wrote in a datastore that is empty. It stays locked.",
     },
     options: &[FILENAME, flag("leave-out", None), CONFIG, CONTEXT, ALLOW],
     fits: only_a_file,
