@@ -149,6 +149,14 @@ fn from_kubernetes(wanted: &Wanted, folder: &Path, world: &mut World<'_>) -> Res
     }
     world.print("Collecting what Kubernetes says\n")?;
     diags::write(|| fs::create_dir(folder), folder)?;
+    let version = ["kubectl", "--request-timeout=20s", "version", "-o", "yaml"];
+    if let Err(error) = programs::output(world, &version) {
+        let first = error.lines().next_back().unwrap_or_default();
+        world.print(format_args!(
+            "Kubernetes does not answer, and is left out: {first}\n"
+        ))?;
+        return diags::write(|| fs::write(folder.join("version.yaml"), &error), folder);
+    }
     for (name, words) in [
         ("version.yaml", vec!["version", "-o", "yaml"]),
         ("nodes.yaml", vec!["get", "nodes", "-o", "yaml"]),

@@ -103,6 +103,15 @@ fn an_archive_with_and_without_kubernetes() {
     assert!(file("kubernetes/kube-system_b.log").contains("--since=30m"));
     assert_eq!(file("kubernetes/kube-system_a.log"), "");
 
+    // One that reaches no API is asked once.
+    let script = "#!/bin/sh\necho 'The connection was refused' >&2; exit 1\n";
+    program(root.path(), "/usr/sbin/kubectl", script);
+    let (stdout, _, code) = run(root.path(), &store, &["cluster", "diags"]);
+    assert_eq!(code, 0);
+    assert_eq!(stdout.matches("was refused").count(), 1, "{stdout}");
+    assert!(file("kubernetes/version.yaml").contains("was refused"));
+    assert!(file("datastore/nodes.yaml").contains("name: n1"));
+
     let (_, stderr, code) = run(root.path(), &store, &["cluster", "diags", "--since=soon"]);
     assert_eq!(code, 1);
     assert!(stderr.starts_with("--since: "), "{stderr}");
