@@ -6,8 +6,10 @@
 use crate::args::{self, Args, Misuse, Opt};
 
 mod commands;
+mod node_commands;
 
 pub use commands::*;
+pub use node_commands::*;
 
 /// The words that are commands of calicoctl.
 pub const COMMANDS: &[&str] = &[

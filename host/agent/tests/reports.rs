@@ -170,9 +170,20 @@ fn what_nodes_say_of_their_sessions() {
             || world.log("n84"),
         );
         world.apply(asked("asked", 0));
-        std::thread::sleep(SECOND);
+        // The node's own reports go on, each two seconds: they tell the time.
+        let next_report = || {
+            let before = said(&world, "n84").reported;
+            wait_for(
+                "another report",
+                10 * SECOND,
+                || said(&world, "n84").reported != before,
+                || world.log("n84"),
+            );
+        };
+        next_report();
         let last = status("asked").status.last_updated;
-        std::thread::sleep(3 * SECOND);
+        next_report();
+        next_report();
         assert_eq!(status("asked").status.last_updated, last, "no more");
     });
 }
