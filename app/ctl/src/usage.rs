@@ -4,6 +4,7 @@
 //! that wrap calicoctl look for it.
 
 use crate::args::{self, Args, Misuse, Opt};
+use crate::command::Persona;
 
 mod commands;
 mod node_commands;
@@ -136,6 +137,10 @@ fn describe(long: &str) -> (&'static str, &'static str) {
             "=<SINCE>",
             "Only logs that are newer, such as 30m or 2h; 0s is all [default: 0s].",
         ),
+        "all" => (
+            "",
+            "The sessions of every node, as their agents wrote them into the datastore.",
+        ),
         "max-logs" => (
             "=<MAXLOGS>",
             "Of how many pods of a namespace the logs are gathered [default: 5].",
@@ -231,9 +236,14 @@ pub struct CommandLine {
     pub takes_kind: bool,
 }
 
-/// Every command.
-pub fn command_lines() -> Vec<CommandLine> {
+/// Every command of whom the program speaks as.
+pub fn command_lines(persona: Persona) -> Vec<CommandLine> {
+    let own = match persona {
+        Persona::Calicoctl => OF_CALICOCTL,
+        Persona::Selvedge => OF_SELVEDGE,
+    };
     ALL.iter()
+        .chain(own)
         .map(|(words, usage)| CommandLine {
             words: words.to_vec(),
             purpose: usage.purpose(),
@@ -260,8 +270,9 @@ const ALL: &[(&[&str], &Usage)] = &[
     (&["ipam", "show"], &IPAM_SHOW),
     (&["ipam", "release"], &IPAM_RELEASE),
     (&["ipam", "configure"], &IPAM_CONFIGURE),
+    (&["ipam", "check"], &IPAM_CHECK),
+    (&["ipam", "split"], &IPAM_SPLIT),
     (&["node"], &NODE),
-    (&["node", "status"], &NODE_STATUS),
     (&["node", "diags"], &NODE_DIAGS),
     (&["node", "checksystem"], &NODE_CHECKSYSTEM),
     (&["cluster"], &CLUSTER),
@@ -272,5 +283,19 @@ const ALL: &[(&[&str], &Usage)] = &[
     (&["datastore", "migrate", "lock"], &DATASTORE_LOCK),
     (&["datastore", "migrate", "unlock"], &DATASTORE_UNLOCK),
     (&["datastore", "migrate", "export"], &DATASTORE_EXPORT),
+];
+
+const OF_CALICOCTL: &[(&[&str], &Usage)] = &[
+    (&["node", "run"], &NODE_RUN),
+    (&["node", "status"], &NODE_STATUS),
+    (
+        &["datastore", "migrate", "import"],
+        &DATASTORE_IMPORT_CALICO,
+    ),
+];
+
+const OF_SELVEDGE: &[(&[&str], &Usage)] = &[
+    (&["node", "status"], &NODE_STATUS_OURS),
+    (&["ipam", "collect"], &IPAM_COLLECT),
     (&["datastore", "migrate", "import"], &DATASTORE_IMPORT),
 ];

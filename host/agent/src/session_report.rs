@@ -17,7 +17,6 @@ pub(crate) struct Origin {
     because: String,
     /// The peer reflects routes to us.
     is_reflector: bool,
-    has_password: bool,
 }
 
 /// The sessions that are wanted, by name.
@@ -32,7 +31,6 @@ pub(crate) fn wanted(node: &Node) -> BTreeMap<String, Origin> {
             kind: session.kind,
             because: session.because.clone(),
             is_reflector: of_peer.is_some() && session.rr_client.is_none(),
-            has_password: session.password.is_some(),
         }
     };
     let sessions = intent.bgp.sessions.iter();
@@ -84,7 +82,7 @@ pub(crate) fn sessions(
             because: origin.map(|o| o.because.clone()).unwrap_or_default(),
             state: peer.state.to_string(),
             since: instant(peer.since.wall),
-            last_error: in_words(peer, origin),
+            last_error: in_words(peer),
             notes: peer.notes.iter().map(ToString::to_string).collect(),
             families: carried.iter().map(|f| family(*f, &counts)).collect(),
         }
@@ -138,24 +136,24 @@ fn role(peer: &PeerStatus, origin: Option<&Origin>, own: u32) -> &'static str {
 }
 
 /// BIRD's words, and what they mean where that is not plain.
-fn in_words(peer: &PeerStatus, origin: Option<&Origin>) -> String {
+fn in_words(peer: &PeerStatus) -> String {
     let error = peer.error.as_str();
-    let has_password = origin.is_some_and(|o| o.has_password);
     let meaning = match error {
         "Received: Bad peer AS" => {
             "the peer does not expect our AS: compare the AS numbers on both sides"
         }
         "Error: Bad peer AS" => "the peer has another AS than is written here",
         "Socket: Connection refused" => "nothing listens there, or it does not know us",
-        "Socket: Connection timed out" if has_password => {
-            "no answer: the password may be another one on the other side"
-        }
         "Socket: Connection timed out" => {
             "no answer: the peer is away, filtered, or asks for a password"
         }
+        // `tcp-md5-unanswered`, `tcp-ao-unanswered`.
+        text if text.ends_with("-unanswered)") => {
+            "no answer: the password may be another one on the other side, or none"
+        }
         _ => return error.to_string(),
     };
-    format!("{error} ({meaning})")
+    format!("{error}; {meaning}")
 }
 
 /// A report without what changes all the time: times of the report, numbers of prefixes.

@@ -5,8 +5,8 @@ mod world;
 use std::time::Duration;
 
 use resource::kinds::{
-    BgpPeer, BgpPeerSpec, CalicoNodeStatus, CalicoNodeStatusSpec, NodeSessions, NodeSessionsSpec,
-    SessionReport,
+    BgpPassword, BgpPeer, BgpPeerSpec, CalicoNodeStatus, CalicoNodeStatusSpec, NodeSessions,
+    NodeSessionsSpec, SessionReport,
 };
 use resource::{Key, Kind, Metadata, Object, Spec, Store};
 use store::block_on;
@@ -59,6 +59,7 @@ fn what_nodes_say_of_their_sessions() {
             ("tor", "10.20.1.206"),
             ("odd", "10.20.1.207"),
             ("key", "10.20.1.208"),
+            ("wrong", "10.20.1.209"),
         ] {
             world.host(name, &format!("{address}/23"));
         }
@@ -77,6 +78,15 @@ fn what_nodes_say_of_their_sessions() {
         world.apply(peer("odd", "10.20.1.207", 65099));
         // It asks for a password of which the node knows nothing.
         world.apply(peer("key", "10.20.1.208", 65003));
+        // This one's is another than the node's.
+        let mut other = peer("other", "10.20.1.209", 65004);
+        let text = r#"{"secretKeyRef":{"name":"other","key":"password"}}"#;
+        let password: BgpPassword = serde_json::from_str(text).expect("a password");
+        other.spec.password = Some(password);
+        world.apply(other);
+        let secret = world.directory("n84").join("secrets/other");
+        std::fs::create_dir_all(&secret).expect("a directory");
+        std::fs::write(secret.join("password"), "second word").expect("written");
         let asked = |name: &str, seconds| {
             let spec = CalicoNodeStatusSpec {
                 node: "n84".into(),
@@ -92,6 +102,7 @@ fn what_nodes_say_of_their_sessions() {
         let _odd = Bird::start("odd", "10.20.1.207", 65002, &[], &["10.20.1.84"]);
         let word = "password \"first word\";";
         let _key = Bird::start_with("key", "10.20.1.208", 65003, &[], &["10.20.1.84"], word);
+        let _wrong = Bird::start_with("wrong", "10.20.1.209", 65004, &[], &["10.20.1.84"], word);
         for node in ["n84", "n85"] {
             world.spawn(node, &PERIOD);
             world.wait_ready(node);
@@ -125,10 +136,15 @@ fn what_nodes_say_of_their_sessions() {
         });
         // What is wrong has words.
         wait_said(&world, "n84", "10.20.1.207", |s| {
-            s.state != "Established" && s.last_error.contains("Bad peer AS (")
+            s.state != "Established" && s.last_error.contains("Bad peer AS; ")
         });
         wait_said(&world, "n84", "10.20.1.208", |s| {
-            s.state != "Established" && s.last_error.contains("password")
+            s.state != "Established" && s.last_error.contains("asks for a password")
+        });
+        wait_said(&world, "n84", "10.20.1.209", |s| {
+            s.state != "Established"
+                && s.last_error
+                    .contains("the password may be another one on the other side")
         });
         println!("{:#?}", said(&world, "n84"));
 
@@ -153,7 +169,10 @@ fn what_nodes_say_of_their_sessions() {
         assert_eq!(filled.bgp.number_established_v4, 1, "{:#?}", filled.bgp);
         let peers = filled.bgp.peers_v4;
         let types: Vec<&str> = peers.iter().map(|p| p.peer_type.as_str()).collect();
-        assert_eq!(types, ["NodeMesh", "NodePeer", "NodePeer", "NodePeer"]);
+        assert_eq!(
+            types,
+            ["NodeMesh", "NodePeer", "NodePeer", "NodePeer", "NodePeer"]
+        );
         let routes = filled.routes.routes_v4;
         let brought = routes.iter().find(|r| r.destination == "172.16.0.0/16");
         let from = &brought.expect("the router's route").learned_from;
