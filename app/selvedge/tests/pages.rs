@@ -47,7 +47,11 @@ fn bash_completes_commands_options_and_kinds() {
         ("selvedge", &["node", "r"], &["run"]),
         ("selvedge", &["node", "dia"], &["diags"]),
         ("selvedge", &["speaker", "sh"], &["show"]),
-        ("selvedge", &["node", "status", "--al"], &["--all"]),
+        (
+            "selvedge",
+            &["node", "status", "--al"],
+            &["--all", "--allow-version-mismatch"],
+        ),
         (
             "calicoctl",
             &["node", "status", "--al"],
