@@ -17,8 +17,9 @@ setup: ## install what the build, the demo and the tests need (as root), or say 
 kubernetes: ## build the real kube-apiserver once (needs Go), and keep it for the tests that ask for one
 	@scripts/kube-apiserver
 
-build: setup
+build: setup ## the program, and completion and man pages for it in target/pages
 	@$(CARGO) build --quiet --locked --bin selvedge
+	@$(BIN) pages $(TARGET)/pages
 
 demo: build ## the whole how-to in namespaces: a VM outside the cluster reaches a pod, a service and a name
 	@$(BIN) lab run howto

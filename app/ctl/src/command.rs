@@ -15,7 +15,8 @@ use crate::client::Client;
 use crate::usage::{self, COMMANDS, Usage};
 use crate::world::{Failure, World};
 use crate::{
-    checksystem, diags, edit, get, hint, ipam, migrate, migrate_kubernetes, node, version,
+    checksystem, cluster, diags, edit, get, hint, ipam, migrate, migrate_kubernetes, node,
+    node_run, sessions, version,
 };
 
 /// As whom the program speaks.
@@ -179,7 +180,7 @@ fn usage_of(word: &str) -> Result<&'static Usage, Failure> {
         "version" => &usage::VERSION,
         "node" => &usage::NODE,
         "ipam" => &usage::IPAM,
-        "cluster" => return Err(absent(word)),
+        "cluster" => &usage::CLUSTER,
         _ => {
             return Err(Failure::message(format!(
                 "unknown command: {word:?}\n{}\n",
@@ -210,7 +211,8 @@ fn command<S: Store + Sync>(
             let store = opened(&args, world, open)?;
             version::cluster(&Client::new(&store), every, world)
         }
-        "node" => on_node(&args.positionals, world),
+        "node" => on_node(&args.positionals, allow, world, open),
+        "cluster" => on_cluster(&args.positionals, allow, world, open),
         "ipam" => on_ipam(&args.positionals, allow, world, open),
         _ => {
             if word == "get" {
@@ -223,9 +225,26 @@ fn command<S: Store + Sync>(
     }
 }
 
-fn on_node(words: &[String], world: &mut World<'_>) -> Result<(), Failure> {
+fn on_node<S: Store + Sync>(
+    words: &[String],
+    allow: bool,
+    world: &mut World<'_>,
+    open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
+) -> Result<(), Failure> {
     let (below, rest) = words.split_first().expect("the usage asks for one");
     match below.as_str() {
+        "status" if world.persona == Persona::Selvedge => {
+            let Some(args) = read(&usage::NODE_STATUS_OURS, rest, world)? else {
+                return Ok(());
+            };
+            if !args.has("all") {
+                return node::status(world);
+            }
+            let form = sessions::Form::read(args.get("output"))?;
+            let store = opened(&args, world, open)?;
+            let client = checked(&args, allow, &store)?;
+            sessions::show(form, &client, world)
+        }
         "status" => match read(&usage::NODE_STATUS, rest, world)? {
             Some(_) => node::status(world),
             None => Ok(()),
@@ -238,9 +257,30 @@ fn on_node(words: &[String], world: &mut World<'_>) -> Result<(), Failure> {
             Some(args) => checksystem::run(&args, world),
             None => Ok(()),
         },
-        "run" => Err(absent(&format!("node {below}"))),
+        "run" => match read(&usage::NODE_RUN, rest, world)? {
+            Some(args) => node_run::run(&args, &configuration(&args, world)?, world),
+            None => Ok(()),
+        },
         _ => world.print(format_args!("{}\n\n", usage::NODE.help())),
     }
+}
+
+fn on_cluster<S: Store + Sync>(
+    words: &[String],
+    allow: bool,
+    world: &mut World<'_>,
+    open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
+) -> Result<(), Failure> {
+    let (below, rest) = words.split_first().expect("the usage asks for one");
+    if below != "diags" {
+        return world.print(format_args!("{}\n\n", usage::CLUSTER.help()));
+    }
+    let Some(args) = read(&usage::CLUSTER_DIAGS, rest, world)? else {
+        return Ok(());
+    };
+    let store = opened(&args, world, open)?;
+    let client = checked(&args, allow, &store)?;
+    cluster::diags(&args, &client, world)
 }
 
 fn on_ipam<S: Store + Sync>(
@@ -311,12 +351,13 @@ fn on_datastore<S: Store + Sync>(
     match (below.as_str(), world.persona) {
         // Calico moves a cluster to Kubernetes' API only.
         ("import", Persona::Calicoctl) => {
-            let file = args.get("config").map(Path::new);
-            let config = store::Config::load(file).map_err(Failure::message)?;
-            return Err(Failure::message(format!(
-                "invalid datastore type: {} to import to for datastore migration. Datastore type must be kubernetes",
-                config.datastore.name()
-            )));
+            let config = configuration(&args, world)?;
+            if config.datastore.name() != "kubernetes" {
+                return Err(Failure::message(format!(
+                    "invalid datastore type: {} to import to for datastore migration. Datastore type must be kubernetes",
+                    config.datastore.name()
+                )));
+            }
         }
         (_, Persona::Calicoctl | Persona::Selvedge) => (),
     }
@@ -325,20 +366,13 @@ fn on_datastore<S: Store + Sync>(
     match below.as_str() {
         "export" if world.persona == Persona::Calicoctl => {
             migrate::check_locked(&store)?;
-            migrate_kubernetes::export(&client, world)
+            migrate_kubernetes::export(&client, &store, world)
         }
         "lock" => migrate::set_ready(&store, false, world),
         "unlock" => migrate::set_ready(&store, true, world),
         "export" => migrate::export(&store, world),
         _ => migrate::import(&args, &store, world),
     }
-}
-
-/// calicoctl has the command.
-fn absent(command: &str) -> Failure {
-    Failure::message(format!(
-        "calicoctl's command {command:?} is not implemented here yet"
-    ))
 }
 
 fn on_resources<S: Store + Sync>(
@@ -371,6 +405,20 @@ fn read(usage: &Usage, rest: &[String], world: &mut World<'_>) -> Result<Option<
             hint: Some("this command with --help says more".to_string()),
         }),
     }
+}
+
+/// The datastore's configuration, for who only tells of it: the file that is named, else the usual one, else the environment.
+fn configuration(args: &Args, world: &World<'_>) -> Result<store::Config, Failure> {
+    let usual = world.path(store::DEFAULT_CONFIG_FILE);
+    let named = args
+        .get("config")
+        .filter(|file| *file != store::DEFAULT_CONFIG_FILE)
+        .map(Path::new);
+    let config = match named.or(usual.exists().then_some(usual.as_path())) {
+        Some(file) => store::Config::load(Some(file)),
+        None => store::Config::from_variables(world.environment),
+    };
+    config.map_err(Failure::message)
 }
 
 fn opened<S: Store + Sync>(

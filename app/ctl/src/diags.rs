@@ -115,28 +115,7 @@ pub fn run(args: &Args, world: &mut World<'_>) -> Result<(), Failure> {
         || fs::write(folder.join("date"), format!("{}\n", world.now)),
         &folder,
     )?;
-    for dump in DUMPS.iter().chain(OWN_DUMPS) {
-        take(dump, &folder, world)?;
-    }
-    world.print("Dumping BGP sessions\n")?;
-    let status = node_status(world);
-    write(|| fs::write(folder.join("node_status"), &status), &folder)?;
-    for path in STATE {
-        let name = path.trim_start_matches('/').replace('/', "_");
-        // One that is not there tells by its absence.
-        let _ = fs::copy(world.path(path), folder.join(name));
-    }
-    world.print("Copying Calico logs\n")?;
-    let logs = match args.get("log-dir") {
-        Some(folder) => PathBuf::from(folder),
-        None => world.path("/var/log/calico"),
-    };
-    if let Err(error) = copy(&logs, &folder.join("logs")) {
-        world.print(format_args!(
-            "Error copying the logs in {}: {error}\n",
-            logs.display()
-        ))?;
-    }
+    collect(args.get("log-dir"), &folder, world)?;
     let archive = place.join(format!("diags-{date}.tar.gz"));
     let (file, parent) = (archive.to_string_lossy(), place.to_string_lossy());
     let tar = ["tar", "-C", &*parent, "-czf", &*file, "diagnostics"];
@@ -154,7 +133,41 @@ pub fn run(args: &Args, world: &mut World<'_>) -> Result<(), Failure> {
     ))
 }
 
-fn temporary(world: &World<'_>) -> Result<PathBuf, Failure> {
+/// Puts what this machine says into a folder.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn collect(log_dir: Option<&str>, folder: &Path, world: &mut World<'_>) -> Result<(), Failure> {
+    for dump in DUMPS.iter().chain(OWN_DUMPS) {
+        take(dump, folder, world)?;
+    }
+    world.print("Dumping BGP sessions\n")?;
+    let status = captured(world, node::status);
+    write(|| fs::write(folder.join("node_status"), &status), folder)?;
+    for path in STATE {
+        let name = path.trim_start_matches('/').replace('/', "_");
+        // One that is not there tells by its absence.
+        let _ = fs::copy(world.path(path), folder.join(name));
+    }
+    world.print("Copying Calico logs\n")?;
+    let logs = match log_dir {
+        Some(folder) => PathBuf::from(folder),
+        None => world.path("/var/log/calico"),
+    };
+    if let Err(error) = copy(&logs, &folder.join("logs")) {
+        world.print(format_args!(
+            "Error copying the logs in {}: {error}\n",
+            logs.display()
+        ))?;
+    }
+    Ok(())
+}
+
+/// A new folder of the system's temporary one.
+///
+/// # Errors
+/// It cannot be made.
+pub fn temporary(world: &World<'_>) -> Result<PathBuf, Failure> {
     let bytes = world.random_bytes()?;
     let number = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     let place = std::env::temp_dir().join(format!("calico{number}"));
@@ -162,7 +175,11 @@ fn temporary(world: &World<'_>) -> Result<PathBuf, Failure> {
     Ok(place)
 }
 
-fn write(what: impl FnOnce() -> io::Result<()>, place: &Path) -> Result<(), Failure> {
+/// Does something to a file.
+///
+/// # Errors
+/// Where, and the system's words.
+pub fn write(what: impl FnOnce() -> io::Result<()>, place: &Path) -> Result<(), Failure> {
     what()
         .map_err(|error| Failure::message(format!("cannot write to {}: {error}", place.display())))
 }
@@ -181,8 +198,11 @@ fn take(dump: &Dump, folder: &Path, world: &mut World<'_>) -> Result<(), Failure
     }
 }
 
-/// What `node status` prints.
-fn node_status(world: &mut World<'_>) -> Vec<u8> {
+/// What a command prints, and why it failed if it did.
+pub fn captured(
+    world: &World<'_>,
+    command: impl FnOnce(&mut World<'_>) -> Result<(), Failure>,
+) -> Vec<u8> {
     let mut text = Vec::new();
     let mut inner = World {
         persona: world.persona,
@@ -196,7 +216,7 @@ fn node_status(world: &mut World<'_>) -> Vec<u8> {
         environment: world.environment,
         etcd: world.etcd,
     };
-    if let Err(failure) = node::status(&mut inner) {
+    if let Err(failure) = command(&mut inner) {
         text.extend(failure.to_string().bytes());
     }
     text

@@ -107,7 +107,11 @@ fn collect(directory: &Path, recursive: bool, files: &mut Vec<PathBuf>) -> Resul
     Ok(())
 }
 
-fn read_all(text: &str, persona: Persona) -> Result<Vec<Document>, String> {
+/// Reads the documents of a text.
+///
+/// # Errors
+/// calicoctl's text.
+pub fn read_all(text: &str, persona: Persona) -> Result<Vec<Document>, String> {
     let mut documents = Vec::new();
     for part in split(text) {
         documents.extend(read_one(part, persona)?);

@@ -160,6 +160,10 @@ const HINTS: &[(&str, &str)] = &[
         "the cluster's nodes run another version; --allow-version-mismatch goes on all the same",
     ),
     (
+        "minimum systems requirements",
+        "above stands what: `modprobe NAME` loads a module that is marked FAIL, kmod has lsmod, --kernel-config=FILE names the kernel's configuration; a kernel before 5.10 is too old",
+    ),
+    (
         "unrecognized output format",
         "formats are ps, wide, yaml, json, custom-columns=A,B, go-template=TEXT, go-template-file=FILE",
     ),

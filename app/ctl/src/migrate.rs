@@ -1,8 +1,8 @@
 //! `datastore migrate`: lock and unlock, and a store's whole content into a file and out of it.
 //!
 //! The file is text: a line of JSON that says what it is, one line for each value with its key, byte for byte as it is stored,
-//! and a last line with their number, so that a file that was cut off is known. calicoctl's own export is another file
-//! (`migrate_kubernetes`).
+//! and a last line with their number, so that a file that was cut off is known. calicoctl's own export is another file,
+//! which is read too (`migrate_kubernetes`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,6 +14,7 @@ use serde_json::Value;
 use store::block_on;
 
 use crate::args::Args;
+use crate::migrate_kubernetes;
 use crate::world::{Failure, World};
 
 /// What the first line says; the number changes with the form of the lines.
@@ -158,7 +159,7 @@ fn some_of(lines: &[String]) -> String {
     text.join("\n")
 }
 
-/// Reads the file that [`export`] wrote into a store that is empty. One that was interrupted may be repeated.
+/// Reads the file that [`export`] or calicoctl's export wrote into a store that is empty. One that was interrupted may be repeated.
 ///
 /// # Errors
 /// What is wrong with the file, before anything is written; what the store has already; what it cannot hold; the store's.
@@ -181,7 +182,11 @@ pub fn import<S: Store + Sync>(
                 .map_err(|e| Failure::message(format!("open {file}: {e}")))?;
         }
     }
-    let mut entries = read(&text).map_err(|why| Failure::Message {
+    let parsed = match migrate_kubernetes::is_calicoctl(&text) {
+        true => migrate_kubernetes::read(&text, world).and_then(whole),
+        false => read(&text),
+    };
+    let mut entries = parsed.map_err(|why| Failure::Message {
         text: format!("Imported file: {file} is improperly formatted: {why}"),
         hint: Some("make it anew with `selvedge datastore migrate export`".to_string()),
     })?;
@@ -221,9 +226,6 @@ pub fn import<S: Store + Sync>(
 fn read(text: &str) -> Result<Vec<Entry>, String> {
     let mut lines = text.lines().enumerate();
     let (_, first) = lines.next().ok_or("it is empty")?;
-    if first.starts_with("apiVersion:") {
-        return Err("it is calicoctl's export, which is for Kubernetes' API".to_string());
-    }
     let head: Head =
         serde_json::from_str(first).map_err(|_| "its first line does not say what it is")?;
     if head.format != FORMAT || head.version != VERSION {

@@ -69,7 +69,10 @@ mod tests {
     fn a_word_stands_for_one_kind() {
         let mut words: Vec<String> = Vec::new();
         for kind in Kind::ALL {
-            words.extend([kind.as_str().to_lowercase(), kind.plural().to_string()]);
+            let (name, plural) = (kind.as_str().to_lowercase(), kind.plural().to_string());
+            // Of one that is many already, as Kubernetes' Endpoints, there is one word.
+            words.extend(Some(name).filter(|name| *name != plural));
+            words.push(plural);
             words.extend(view(*kind).words.iter().map(ToString::to_string));
         }
         let all = words.len();

@@ -4,10 +4,13 @@
 //! that wrap calicoctl look for it.
 
 use crate::args::{self, Args, Misuse, Opt};
+use crate::command::Persona;
 
 mod commands;
+mod node_commands;
 
 pub use commands::*;
+pub use node_commands::*;
 
 /// The words that are commands of calicoctl.
 pub const COMMANDS: &[&str] = &[
@@ -130,6 +133,32 @@ fn describe(long: &str) -> (&'static str, &'static str) {
             "=<kernel-config>",
             "The kernel's configuration, as text, where it is not in one of the usual places.",
         ),
+        "since" => (
+            "=<SINCE>",
+            "Only logs that are newer, such as 30m or 2h; 0s is all [default: 0s].",
+        ),
+        "all" => (
+            "",
+            "The sessions of every node, as their agents wrote them into the datastore.",
+        ),
+        "max-logs" => (
+            "=<MAXLOGS>",
+            "Of how many pods of a namespace the logs are gathered [default: 5].",
+        ),
+        "max-parallelism" => (
+            "=<MAXPARALLELISM>",
+            "Accepted and not looked at: one is gathered after the other.",
+        ),
+        "focus-nodes" => (
+            "=<NODES>",
+            "Nodes, with commas between, whose pods' logs are all gathered.",
+        ),
+        "skip-temp-dir-cleanup" => ("", "Leave the folder beside the archive."),
+        "dryrun" => ("", "Show the command, and start nothing."),
+        "init-system" => (
+            "",
+            "Show the commands for starting and stopping by an init system.",
+        ),
         "leave-out" => (
             "",
             "Import all the same where the datastore cannot hold everything.",
@@ -207,9 +236,14 @@ pub struct CommandLine {
     pub takes_kind: bool,
 }
 
-/// Every command.
-pub fn command_lines() -> Vec<CommandLine> {
+/// Every command of whom the program speaks as.
+pub fn command_lines(persona: Persona) -> Vec<CommandLine> {
+    let own = match persona {
+        Persona::Calicoctl => OF_CALICOCTL,
+        Persona::Selvedge => OF_SELVEDGE,
+    };
     ALL.iter()
+        .chain(own)
         .map(|(words, usage)| CommandLine {
             words: words.to_vec(),
             purpose: usage.purpose(),
@@ -236,15 +270,32 @@ const ALL: &[(&[&str], &Usage)] = &[
     (&["ipam", "show"], &IPAM_SHOW),
     (&["ipam", "release"], &IPAM_RELEASE),
     (&["ipam", "configure"], &IPAM_CONFIGURE),
+    (&["ipam", "check"], &IPAM_CHECK),
+    (&["ipam", "split"], &IPAM_SPLIT),
     (&["node"], &NODE),
-    (&["node", "status"], &NODE_STATUS),
     (&["node", "diags"], &NODE_DIAGS),
     (&["node", "checksystem"], &NODE_CHECKSYSTEM),
+    (&["cluster"], &CLUSTER),
+    (&["cluster", "diags"], &CLUSTER_DIAGS),
     (&["version"], &VERSION),
     (&["datastore"], &DATASTORE),
     (&["datastore", "migrate"], &DATASTORE_MIGRATE),
     (&["datastore", "migrate", "lock"], &DATASTORE_LOCK),
     (&["datastore", "migrate", "unlock"], &DATASTORE_UNLOCK),
     (&["datastore", "migrate", "export"], &DATASTORE_EXPORT),
+];
+
+const OF_CALICOCTL: &[(&[&str], &Usage)] = &[
+    (&["node", "run"], &NODE_RUN),
+    (&["node", "status"], &NODE_STATUS),
+    (
+        &["datastore", "migrate", "import"],
+        &DATASTORE_IMPORT_CALICO,
+    ),
+];
+
+const OF_SELVEDGE: &[(&[&str], &Usage)] = &[
+    (&["node", "status"], &NODE_STATUS_OURS),
+    (&["ipam", "collect"], &IPAM_COLLECT),
     (&["datastore", "migrate", "import"], &DATASTORE_IMPORT),
 ];

@@ -336,7 +336,7 @@ fn an_import_is_refused_before_anything_is_written() {
     refused(
         &empty,
         "apiVersion: projectcalico.org/v3\n",
-        "it is calicoctl's export",
+        "three belong between lines of ===",
     );
 
     let full = open("full.db");
@@ -410,4 +410,108 @@ fn what_is_not_known_is_named() {
         stderr,
         "not exported, since this version does not know what it is:\n  /calico/felix/v2/no-region/host/n1/status\n"
     );
+}
+
+/// Of a cluster whose nodes are Kubernetes', in calicoctl's form: what was there is there again, but for uids, times and what the form leaves out.
+#[test]
+fn calicoctl_s_export_goes_round() {
+    if skipped() {
+        return;
+    }
+    let etcd = Etcd::start();
+    let source = AnyStore::Etcd(etcd.store());
+    fill(&source);
+    let more = "apiVersion: projectcalico.org/v3\nkind: BGPFilter\nmetadata: {name: f}\nspec: {importV4: [{action: Reject}]}\n---\n\
+         apiVersion: projectcalico.org/v3\nkind: IPReservation\nmetadata: {name: r}\nspec: {reservedCIDRs: [10.244.9.0/24]}\n---\n\
+         apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: g}\nspec: {selector: has(a), types: [Ingress]}\n---\n\
+         apiVersion: projectcalico.org/v3\nkind: BGPConfiguration\nmetadata: {name: node.n1}\nspec: {logSeverityScreen: Debug}\n";
+    ok(&source, "apply -f -", more);
+    let export = |store: &AnyStore| run(store, Persona::Calicoctl, "datastore migrate export", "");
+    let (_, stderr, code) = export(&source);
+    assert!(
+        code == 1 && stderr.starts_with("datastore is not locked"),
+        "{stderr}"
+    );
+    ok(&source, "datastore migrate lock", "");
+    let (_, stderr, code) = export(&source);
+    assert!(
+        code == 1 && stderr.contains("node n1 missing a 'k8s' orchestrator reference"),
+        "{stderr}"
+    );
+    let reference = |name: &str| {
+        format!(r#"{{"spec":{{"orchRefs":[{{"orchestrator":"k8s","nodeName":"{name}"}}]}}}}"#)
+    };
+    ok(
+        &source,
+        &format!("patch node n1 -p {}", reference("other")),
+        "",
+    );
+    let (_, stderr, code) = export(&source);
+    assert!(
+        code == 1 && stderr.contains("node n1 is Kubernetes' node other"),
+        "{stderr}"
+    );
+    ok(
+        &source,
+        &format!("patch node n1 -p {}", reference("n1")),
+        "",
+    );
+    let (file, stderr, code) = export(&source);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(
+        stderr,
+        "not exported, since calicoctl's form has no place for it: 1 Service\n"
+    );
+    assert_eq!(file.matches("\n===\n").count(), 2, "{file}");
+
+    let plain = |store: &AnyStore| {
+        let mut all = content(store);
+        all.retain(|key, _| !key.starts_with("/selvedge/"));
+        for value in all.values_mut() {
+            let mut object: serde_json::Value = serde_json::from_str(value).unwrap();
+            if let Some(metadata) = object.get_mut("metadata").and_then(|m| m.as_object_mut()) {
+                metadata.remove("uid");
+                metadata.remove("creationTimestamp");
+            }
+            *value = object.to_string();
+        }
+        all
+    };
+    let before = plain(&source);
+    assert!(before.len() >= 14, "{before:#?}");
+    let directory = tempfile::tempdir().unwrap();
+    let sqlite = AnyStore::Sqlite(SqliteStore::open(directory.path().join("s.db")).unwrap());
+    let other = Etcd::start();
+    for target in [sqlite, AnyStore::Etcd(other.store())] {
+        // One that was cut off writes nothing.
+        let cut = &file[..file.len() - 20];
+        let (_, stderr, code) = run(
+            &target,
+            Persona::Selvedge,
+            "datastore migrate import -f -",
+            cut,
+        );
+        assert!(
+            code == 1 && stderr.contains("improperly formatted"),
+            "{stderr}"
+        );
+        assert!(content(&target).is_empty());
+        let said = ok(&target, "datastore migrate import -f -", &file);
+        assert!(
+            said.ends_with(
+                "Please refer to the datastore migration documentation for next steps.\n"
+            ),
+            "{said}"
+        );
+        assert_eq!(plain(&target), before);
+        // Not into one that has something of its own.
+        let changed = file.replace("selector: has(a)", "selector: has(b)");
+        let (_, stderr, code) = run(
+            &target,
+            Persona::Selvedge,
+            "datastore migrate import -f -",
+            &changed,
+        );
+        assert!(code == 1 && stderr.contains("is not empty"), "{stderr}");
+    }
 }

@@ -60,14 +60,15 @@ fn main() -> ExitCode {
     ExitCode::from(u8::try_from(status).unwrap_or(1))
 }
 
-/// Who answers, when it is one of calicoctl's commands. `node run` is ours under either name.
+/// Who answers, when it is one of calicoctl's commands. `node run` is ours under either name, but for what `--dryrun` shows.
 fn command_persona(program: &str, argv: &[OsString]) -> Option<ctl::Persona> {
     let word = |at: usize| {
         argv.get(at)
             .and_then(|word| word.to_str())
             .unwrap_or_default()
     };
-    let runs_node = word(1) == "node" && word(2) == "run";
+    let shows = argv.iter().any(|word| word == "--dryrun");
+    let runs_node = word(1) == "node" && word(2) == "run" && !shows;
     if Path::new(program)
         .file_name()
         .is_some_and(|name| name == "calicoctl")

@@ -20,11 +20,10 @@ pub struct PagesArgs {
 /// # Errors
 /// A file cannot be written.
 pub fn run(args: &PagesArgs, own: Command) -> Result<()> {
-    let selvedge = with_resource_commands(own);
-    let calicoctl = with_resource_commands(
-        Command::new("calicoctl")
-            .about("Calico's resources, nodes and addresses, from the command line"),
-    );
+    let selvedge = with_resource_commands(own, ctl::Persona::Selvedge);
+    let calicoctl = Command::new("calicoctl")
+        .about("Calico's resources, nodes and addresses, from the command line");
+    let calicoctl = with_resource_commands(calicoctl, ctl::Persona::Calicoctl);
     for command in [selvedge, calicoctl] {
         completion(&command, &args.folder)?;
         man_pages(command, &args.folder.join("man/man1"))?;
@@ -33,8 +32,8 @@ pub fn run(args: &PagesArgs, own: Command) -> Result<()> {
 }
 
 /// The command with those of `ctl` below it, which read their lines themselves.
-fn with_resource_commands(mut command: Command) -> Command {
-    for line in ctl::command_lines() {
+fn with_resource_commands(mut command: Command, persona: ctl::Persona) -> Command {
+    for line in ctl::command_lines(persona) {
         let mut below =
             Command::new(*line.words.last().expect("a command has a word")).about(line.purpose);
         for (long, short, value, meaning) in line.options {

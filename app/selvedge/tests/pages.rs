@@ -47,6 +47,19 @@ fn bash_completes_commands_options_and_kinds() {
         ("selvedge", &["node", "r"], &["run"]),
         ("selvedge", &["node", "dia"], &["diags"]),
         ("selvedge", &["speaker", "sh"], &["show"]),
+        (
+            "selvedge",
+            &["node", "status", "--al"],
+            &["--all", "--allow-version-mismatch"],
+        ),
+        (
+            "calicoctl",
+            &["node", "status", "--al"],
+            &["--allow-version-mismatch"],
+        ),
+        ("selvedge", &["ipam", "coll"], &["collect"]),
+        ("calicoctl", &["ipam", "coll"], &[]),
+        ("calicoctl", &["cluster", "d"], &["diags"]),
         // The control.
         ("calicoctl", &["node", "xyz"], &[]),
     ] {

@@ -52,6 +52,6 @@ pub use status::{
     PeerStatus,
 };
 pub use view::{
-    Accepted, AcceptedPath, Down, Mirror, Mirrored, Opens, RibAttributes, RibCursor, RibPath,
-    RibSlice, SessionCounts, SessionView, View, Viewed, WatchId,
+    Accepted, AcceptedPath, Down, HeldPrefixes, Mirror, Mirrored, Opens, RibAttributes, RibCursor,
+    RibPath, RibSlice, SessionCounts, SessionView, View, Viewed, WatchId,
 };

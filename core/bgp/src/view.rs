@@ -178,6 +178,19 @@ pub struct AcceptedPath {
     pub set: Option<u32>,
 }
 
+/// How many paths are held of a peer, of IPv4 and of IPv6.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldPrefixes {
+    /// [`SessionView::number`].
+    pub number: u16,
+    /// [`crate::PeerConfig::name`].
+    pub name: Arc<str>,
+    /// All of them.
+    pub held: [u32; 2],
+    /// Of these, paths that an import rule or a loop check keeps out.
+    pub rejected: [u32; 2],
+}
+
 /// What is counted of a session that is up (RFC 7854 §4.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionCounts {

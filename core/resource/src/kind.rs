@@ -33,6 +33,7 @@ macro_rules! for_each_kind {
             CalicoNodeStatus, CalicoNodeStatusSpec, "CalicoNodeStatus", "caliconodestatuses", false, CALICO;
             BlockAffinity, BlockAffinitySpec, "BlockAffinity", "blockaffinities", false, CALICO;
             PeerPolicy, PeerPolicySpec, "PeerPolicy", "peerpolicies", false, OURS;
+            NodeSessions, NodeSessionsSpec, "NodeSessions", "nodesessions", false, OURS;
             Service, ServiceSpec, "Service", "services", true, CORE;
             EndpointSlice, EndpointSliceSpec, "EndpointSlice", "endpointslices", true, DISCOVERY;
         }

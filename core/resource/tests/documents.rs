@@ -206,6 +206,14 @@ fn plausible(kind: Kind) -> Vec<(&'static str, Value)> {
             ("clusterGUID", json!("a")),
             ("datastoreReady", json!(false)),
         ],
+        Kind::NodeSessions => vec![
+            ("reported", json!("2026-11-27T15:00:00Z")),
+            ("periodSeconds", json!(180)),
+            (
+                "sessions",
+                json!([{"name": "Mesh_10_0_0_2", "peerIP": "10.0.0.2", "families": [{"family": "IPv4", "received": 2}]}]),
+            ),
+        ],
         Kind::PeerPolicy => vec![
             ("bgpPeers", json!(["*"])),
             (

@@ -82,11 +82,11 @@ fn instant(wall: Duration) -> jiff::civil::DateTime {
     jiff::tz::TimeZone::system().to_datetime(timestamp)
 }
 
-fn full(wall: Duration) -> String {
+pub(crate) fn full(wall: Duration) -> String {
     instant(wall).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-fn since(at: Duration, now: Duration) -> String {
+pub(crate) fn since(at: Duration, now: Duration) -> String {
     let form = if now.saturating_sub(at) < RECENT {
         "%H:%M:%S"
     } else {

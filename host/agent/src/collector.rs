@@ -114,7 +114,7 @@ impl Watch {
 }
 
 /// Whether the datastore is locked (`calicoctl datastore migrate lock`).
-async fn locked<S: Store>(store: &S) -> StoreResult<bool> {
+pub(crate) async fn locked<S: Store>(store: &S) -> StoreResult<bool> {
     let key = Key::cluster(Kind::ClusterInformation, "default");
     let Some(entry) = store.get(&key).await? else {
         return Ok(false);

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use resource::kinds::EncapMode;
 
 use crate::autodetect::Method;
+
+/// NodeSessions is written anew within this: two writes a period are eleven a second with a thousand nodes.
+const REPORT_PERIOD: Duration = Duration::from_secs(180);
 
 /// How the node's address of one family is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +110,8 @@ pub struct AgentConfig {
     pub cluster_type: String,
     /// `CALICO_K8S_NODE_REF`.
     pub k8s_node: Option<String>,
+    /// Within how long the node's NodeSessions is written anew (`SELVEDGE_REPORT_PERIOD`, seconds).
+    pub report_period: Duration,
     /// Inputs and outputs are written here (`SELVEDGE_RECORD`).
     pub record: Option<PathBuf>,
     /// Files and sockets.
@@ -192,6 +198,10 @@ impl AgentConfig {
             },
             cluster_type: var("CLUSTER_TYPE").unwrap_or_default().to_string(),
             k8s_node: var("CALICO_K8S_NODE_REF").map(String::from),
+            report_period: match var("SELVEDGE_REPORT_PERIOD") {
+                None => REPORT_PERIOD,
+                Some(text) => report_period(text)?,
+            },
             record: var("SELVEDGE_RECORD").map(PathBuf::from),
             paths: Paths {
                 secrets: var("SELVEDGE_SECRETS").map_or(Paths::default().secrets, PathBuf::from),
@@ -200,6 +210,13 @@ impl AgentConfig {
             name,
         })
     }
+}
+
+fn report_period(text: &str) -> Result<Duration> {
+    let seconds = text.parse().ok().filter(|s| (2..=86_400).contains(s));
+    seconds.map(Duration::from_secs).with_context(|| {
+        format!("SELVEDGE_REPORT_PERIOD is '{text}'; write seconds from 2 to 86400")
+    })
 }
 
 fn check_name(name: &str) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -19,7 +20,7 @@ const IDLE: Duration = Duration::from_secs(60);
 const LINE: u64 = 4096;
 
 /// The speaker, once there is one.
-pub(crate) type SharedSpeaker = Rc<RefCell<Option<speaker::Handle>>>;
+pub(crate) type SharedSpeaker = Rc<RefCell<Option<Arc<speaker::Handle>>>>;
 
 /// A socket that is removed with its owner.
 #[derive(Debug)]
@@ -64,7 +65,7 @@ async fn converse(
     write.write_all(greeting().as_bytes()).await?;
     let mut lines = BufReader::new(read.take(LINE)).lines();
     while let Some(line) = lines.next_line().await? {
-        let snapshot = speaker.borrow().as_ref().and_then(speaker::Handle::status);
+        let snapshot = speaker.borrow().as_ref().and_then(|s| s.status());
         let router_id = snapshot
             .as_ref()
             .map_or_else(String::new, |s| s.config.router_id.to_string());

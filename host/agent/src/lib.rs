@@ -25,9 +25,12 @@ mod kernel_threads;
 mod lock;
 mod names;
 mod recorder;
+mod report;
 mod run;
 mod secrets;
+mod session_report;
 pub mod startup;
+mod status_report;
 mod store_watch;
 mod tunnel;
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -24,8 +25,9 @@ use crate::files::{HealthFile, make_directory, write_whole};
 use crate::kernel_threads::KernelThreads;
 use crate::lock::Lock;
 use crate::recorder::Recorder;
+use crate::report::{self, Told};
 use crate::secrets::{LOOK_AGAIN, Secrets};
-use crate::{collector, identity, names, startup, store_watch, tunnel};
+use crate::{collector, identity, names, session_report, startup, store_watch, tunnel};
 
 /// The speaker tries an address that it cannot listen on every few seconds.
 const LISTEN_ERROR_LASTS: Duration = Duration::from_secs(15);
@@ -88,6 +90,7 @@ struct Agent<'a> {
     to_loop: ToLoop,
     names: watch::Sender<Option<Names>>,
     tunnel: Sender<Option<Ipv4Addr>>,
+    report: Sender<Told>,
     recorder: Option<Recorder>,
     store_error: Option<String>,
     tunnel_error: Option<String>,
@@ -136,7 +139,14 @@ impl<'a> Agent<'a> {
         let tunnel = tunnel::spawn(store.clone(), config.name.clone(), to_loop.clone())?;
         collector::spawn(store.clone(), &config.name, to_loop.clone())
             .context("starting the thread ipam-collector")?;
-        store_watch::spawn(store, to_loop.clone()).context("starting the thread store-watch")?;
+        let report = report::spawn(
+            store.clone(),
+            config.name.clone(),
+            config.report_period,
+            to_loop.clone(),
+        )?;
+        store_watch::spawn(store, to_loop.clone(), report.clone())
+            .context("starting the thread store-watch")?;
         let agent = Agent {
             config,
             log,
@@ -147,6 +157,7 @@ impl<'a> Agent<'a> {
             to_loop,
             names: names_sender,
             tunnel,
+            report,
             recorder,
             store_error: None,
             tunnel_error: None,
@@ -238,6 +249,8 @@ impl<'a> Agent<'a> {
             Event::BgpInSync => Input::BgpInSync,
             Event::Peer(event) => {
                 say_peer(&event);
+                // A thread that is gone has taken the process with it.
+                let _ = self.report.send(Told::Changed);
                 return Ok(());
             }
             Event::StoreUnreadable(why) => {
@@ -307,6 +320,8 @@ impl<'a> Agent<'a> {
                 self.wanted = Some(wanted);
                 self.say_missing();
                 self.configure_speaker(config)?;
+                let wanted = session_report::wanted(&self.node);
+                let _ = self.report.send(Told::Wanted(wanted));
             }
             Output::ReadKernel => self.kernel.read(),
             Output::Apply { id, batch } => {
@@ -391,6 +406,8 @@ impl<'a> Agent<'a> {
         std::thread::Builder::new()
             .name("bgp-events".to_string())
             .spawn(forward)?;
+        let handle = Arc::new(handle);
+        let _ = self.report.send(Told::Speaker(Arc::clone(&handle)));
         *speaker = Some(handle);
         Ok(())
     }

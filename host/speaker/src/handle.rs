@@ -3,10 +3,11 @@
 use crate::event_loop::{Command, EventLoop, Watcher};
 use crate::events::{CHANNEL, Event, Sender};
 use bgp::{
-    Config, Explanation, Family, PathState, PeerStatus, RibCursor, RibSlice, SessionCounts,
-    SessionView,
+    Config, Explanation, Family, HeldPrefixes, PathState, PeerStatus, RibCursor, RibSlice,
+    SessionCounts, SessionView,
 };
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::mpsc::{self, Receiver};
@@ -47,6 +48,17 @@ pub struct Snapshot {
     pub config: Config,
     /// All peers, by name.
     pub peers: Vec<PeerStatus>,
+}
+
+/// How many prefixes go in and out, of IPv4 and of IPv6.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PrefixCounts {
+    /// Paths held from the peer.
+    pub held: [u32; 2],
+    /// Of these, paths that an import rule or a loop check keeps out.
+    pub rejected: [u32; 2],
+    /// Prefixes that it is told, or is about to be.
+    pub told: [u32; 2],
 }
 
 /// Starts a speaker in a thread of its own. `config` should be whole: what it says of peers
@@ -164,6 +176,32 @@ impl Handle {
             from = next;
         }
         Some(counts)
+    }
+
+    /// What is exchanged with each peer, by its name; what peers are told is counted a part at a time.
+    pub fn prefix_counts(&self) -> Option<BTreeMap<Arc<str>, PrefixCounts>> {
+        let held = self.ask(Command::HeldPrefixes)?;
+        let mut told: BTreeMap<(u16, Family), u32> = BTreeMap::new();
+        let mut from = Some(RibCursor::default());
+        while let Some(place) = from {
+            let ask = |answer| Command::CountTold(place, COUNTED, answer);
+            let (counts, next) = self.ask(ask)?;
+            for (number, count) in (0u16..).zip(counts) {
+                let sum = told.entry((number, place.family())).or_default();
+                *sum = sum.wrapping_add(count);
+            }
+            from = next;
+        }
+        let counts = |peer: HeldPrefixes| {
+            let told = |family| told.get(&(peer.number, family)).copied().unwrap_or(0);
+            let counts = PrefixCounts {
+                held: peer.held,
+                rejected: peer.rejected,
+                told: Family::ALL.map(told),
+            };
+            (peer.name, counts)
+        };
+        Some(held.into_iter().map(counts).collect())
     }
 
     /// The next part of all paths, about `max` prefixes of it.

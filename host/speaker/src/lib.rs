@@ -39,5 +39,5 @@ pub use control::{Form, Query, show};
 pub use daemon::{liveness_socket, main_run};
 pub use dump::dump;
 pub use events::Event;
-pub use handle::{Handle, Options, Snapshot, spawn, spawn_with};
+pub use handle::{Handle, Options, PrefixCounts, Snapshot, spawn, spawn_with};
 pub use replay::{Progress, Replay, replay};

@@ -44,6 +44,7 @@ fn open(name: &str) -> AnyStore {
         return AnyStore::Sqlite(SqliteStore::open(Path::new(name)).unwrap());
     }
     let options = EtcdOptions {
+        discovery_srv: String::new(),
         endpoints: vec![Endpoint::parse(name).unwrap()],
         login: None,
         ca: None,

@@ -168,6 +168,14 @@ fn etcd_in_the_environment() {
     // A user without a password is passed over, as Calico does.
     let options = read(&[("ETCD_ENDPOINTS", "http://a:1"), ("ETCD_USERNAME", "u")]).unwrap();
     assert_eq!(options.login, None);
+    // The members are asked for when the store is opened (tests/discovery.rs).
+    let options = read(&[
+        ("DATASTORE_TYPE", "etcdv3"),
+        ("ETCD_DISCOVERY_SRV", "example.com"),
+    ])
+    .unwrap();
+    assert_eq!(options.discovery_srv, "example.com");
+    assert!(options.endpoints.is_empty());
     for (variables, expected) in [
         (
             &[("DATASTORE_TYPE", "etcdv3")][..],
@@ -179,13 +187,6 @@ fn etcd_in_the_environment() {
                 ("ETCD_DISCOVERY_SRV", "example.com"),
             ],
             "multiple discovery or bootstrap options specified, use either \"etcdEndpoints\" or \"etcdDiscoverySrv\"",
-        ),
-        (
-            &[
-                ("DATASTORE_TYPE", "etcdv3"),
-                ("ETCD_DISCOVERY_SRV", "example.com"),
-            ],
-            "etcd's discovery by DNS SRV (environment, DATASTORE_TYPE) is not there yet: write the members of example.com as ETCD_ENDPOINTS (etcdEndpoints)",
         ),
         (
             &[("ETCD_ENDPOINTS", "ftp://a:1")],

@@ -202,6 +202,7 @@ fn child() {
     };
     let endpoints = vec![Endpoint::parse(&endpoint).unwrap()];
     let store = EtcdStore::open(EtcdOptions {
+        discovery_srv: String::new(),
         endpoints,
         login: None,
         ca: None,

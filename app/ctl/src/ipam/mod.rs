@@ -35,12 +35,24 @@ pub fn show<S: Store + Sync>(
     if args.has("show-configuration") {
         return show_configuration(client, world);
     }
-    let blocks = blocks(client)?;
     if args.has("show-borrowed") {
-        return show_borrowed(&blocks, world);
+        return show_borrowed(&blocks(client)?, world);
     }
+    show_usage(args.has("show-blocks"), client, world)
+}
+
+/// Prints how full the pools are, and with `each` the blocks too.
+///
+/// # Errors
+/// The store's.
+pub fn show_usage<S: Store + Sync>(
+    each: bool,
+    client: &Client<'_, S>,
+    world: &mut World<'_>,
+) -> Result<(), Failure> {
+    let blocks = blocks(client)?;
     let (pools, _) = client.list(Kind::IpPool, None).map_err(Failure::message)?;
-    let rows = usage(&pools, &blocks, args.has("show-blocks"));
+    let rows = usage(&pools, &blocks, each);
     world.print(grid::draw(
         &["GROUPING", "CIDR", "IPS TOTAL", "IPS IN USE", "IPS FREE"],
         &rows,

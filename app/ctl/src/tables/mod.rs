@@ -116,7 +116,7 @@ fn or(text: String, otherwise: &str) -> String {
 }
 
 /// How long ago, as kubectl says it: `45s`, `12m`, `5h`, `3d`.
-fn age(created: &str, now: jiff::Timestamp) -> String {
+pub fn age(created: &str, now: jiff::Timestamp) -> String {
     let Ok(created) = created.parse::<jiff::Timestamp>() else {
         return "<unknown>".to_string();
     };

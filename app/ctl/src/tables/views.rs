@@ -52,6 +52,7 @@ pub fn view(kind: Kind) -> &'static View {
         Kind::CalicoNodeStatus => &CALICO_NODE_STATUS,
         Kind::BlockAffinity => &BLOCK_AFFINITY,
         Kind::PeerPolicy => &PEER_POLICY,
+        Kind::NodeSessions => &NODE_SESSIONS,
         Kind::Service => &SERVICE,
         Kind::EndpointSlice => &ENDPOINT_SLICE,
     }
@@ -76,6 +77,24 @@ const PEER_POLICY: View = View {
     ],
     ps: &["NAME", "BGPPEERS", "PREFIXES"],
     wide: &["NAME", "BGPPEERS", "PREFIXES"],
+};
+
+const NODE_SESSIONS: View = View {
+    words: &[],
+    rank: None,
+    in_calicoctl: true,
+    columns: &[
+        NAME,
+        column("SESSIONS", |o, _| count(o, "/spec/sessions")),
+        column("ESTABLISHED", |o, _| {
+            let sessions = list(o, "/spec/sessions").iter();
+            let up = sessions.filter(|s| s["state"] == "Established");
+            up.count().to_string()
+        }),
+        column("REPORTED", |o, c| age(&text(o, "/spec/reported"), c.now)),
+    ],
+    ps: &["NAME", "SESSIONS", "ESTABLISHED", "REPORTED"],
+    wide: &["NAME", "SESSIONS", "ESTABLISHED", "REPORTED"],
 };
 
 const BGP_CONFIGURATION: View = View {

@@ -6,10 +6,10 @@ use crate::args::{Args, Opt, flag, value, values};
 const FILENAME: Opt = value("filename", Some('f'));
 const RECURSIVE: Opt = flag("recursive", Some('R'));
 const SKIP_EMPTY: Opt = flag("skip-empty", None);
-const CONFIG: Opt = value("config", Some('c'));
+pub(super) const CONFIG: Opt = value("config", Some('c'));
 const NAMESPACE: Opt = value("namespace", Some('n'));
 const CONTEXT: Opt = value("context", None);
-const ALLOW: Opt = flag("allow-version-mismatch", None);
+pub(super) const ALLOW: Opt = flag("allow-version-mismatch", None);
 
 fn only_a_file(args: &Args) -> bool {
     args.has("filename") && args.positionals.is_empty()
@@ -19,7 +19,7 @@ fn file_or_kind(args: &Args) -> bool {
     args.has("filename") == args.positionals.is_empty()
 }
 
-fn nothing(args: &Args) -> bool {
+pub(super) fn nothing(args: &Args) -> bool {
     args.positionals.is_empty()
 }
 
@@ -203,59 +203,40 @@ Usage:
     options_first: false,
 };
 
-/// `node`
-pub const NODE: Usage = Usage {
+/// `cluster`
+pub const CLUSTER: Usage = Usage {
     help: Help::Made {
         pattern: "\
 Usage:
-  calicoctl node <command> [<args>...]
+  calicoctl cluster <command> [<args>...]
 
-    run          Run this machine as a node.
-    status       View the current status of a Calico node.
-    diags        Gather a diagnostics bundle for a Calico node.
-    checksystem  Verify the compute host is able to run a Calico node instance.",
-        purpose: "See 'calicoctl node <command> --help' to read about a specific subcommand.",
+    diags            Gather a diagnostics bundle for the cluster.",
+        purpose: "See 'calicoctl cluster <command> --help' to read about a specific subcommand.",
     },
     options: &[],
     fits: |args| !args.positionals.is_empty(),
     options_first: true,
 };
 
-/// `node status`
-pub const NODE_STATUS: Usage = Usage {
+/// `cluster diags`
+pub const CLUSTER_DIAGS: Usage = Usage {
     help: Help::Made {
         pattern: "\
 Usage:
-  calicoctl node status [--allow-version-mismatch]",
-        purpose: "Says whether the node runs, and shows its BGP sessions.",
+  calicoctl cluster diags [--since=<SINCE>] [--max-logs=<MAXLOGS>] [--max-parallelism=<MAXPARALLELISM>]
+                          [--focus-nodes=<NODES>] [--skip-temp-dir-cleanup] [--config=<CONFIG>]",
+        purpose: "Gathers what the datastore, Kubernetes (by kubectl, where it is on the PATH) and this machine say of the cluster in\n  one archive, ./calico-diagnostics.tar.gz.",
     },
-    options: &[ALLOW],
-    fits: nothing,
-    options_first: false,
-};
-
-/// `node diags`
-pub const NODE_DIAGS: Usage = Usage {
-    help: Help::Made {
-        pattern: "\
-Usage:
-  calicoctl node diags [--log-dir=<LOG_DIR>] [--allow-version-mismatch]",
-        purpose: "Gathers what tells how the node is (addresses, routes, rules, sessions, logs) in one archive.",
-    },
-    options: &[value("log-dir", None), ALLOW],
-    fits: nothing,
-    options_first: false,
-};
-
-/// `node checksystem`
-pub const NODE_CHECKSYSTEM: Usage = Usage {
-    help: Help::Made {
-        pattern: "\
-Usage:
-  calicoctl node checksystem [--kernel-config=<kernel-config>] [--allow-version-mismatch]",
-        purpose: "Says whether this machine's kernel is what Calico asks for.",
-    },
-    options: &[value("kernel-config", Some('f')), ALLOW],
+    options: &[
+        value("since", None),
+        value("max-logs", None),
+        value("max-parallelism", None),
+        value("focus-nodes", None),
+        flag("skip-temp-dir-cleanup", None),
+        CONFIG,
+        CONTEXT,
+        ALLOW,
+    ],
     fits: nothing,
     options_first: false,
 };
@@ -474,7 +455,7 @@ pub const DATASTORE_IMPORT: Usage = Usage {
         pattern: "\
 Usage:
   calicoctl datastore migrate import --filename=<FILENAME> [--leave-out] [--config=<CONFIG>] [--allow-version-mismatch]",
-        purpose: "Stores what `selvedge datastore migrate export` wrote in a datastore that is empty. It stays locked.",
+        purpose: "Stores what `selvedge datastore migrate export` or calicoctl's wrote in a datastore that is empty. It stays locked.",
     },
     options: &[FILENAME, flag("leave-out", None), CONFIG, CONTEXT, ALLOW],
     fits: only_a_file,

@@ -116,6 +116,17 @@ impl AdjRibOut {
             .sum()
     }
 
+    /// The policies and who is under each.
+    pub fn groups(&self) -> impl Iterator<Item = (&Policy, Vec<u16>)> {
+        let members = |group: &Group| {
+            let subgroups = group.subgroups.iter();
+            subgroups.flat_map(|s| s.members.iter().copied()).collect()
+        };
+        self.groups
+            .iter()
+            .map(move |group| (&group.policy, members(group)))
+    }
+
     /// Lets a peer in: it gets the whole table, then all changes.
     pub fn join(&mut self, policy: Policy, joining: Joining, head: u64) {
         let announced = policy.add_paths.map(Announced::new);

@@ -114,6 +114,10 @@ impl<K: Key> FamilyRib<K> {
         &self.table
     }
 
+    pub fn out(&self) -> &AdjRibOut {
+        &self.out
+    }
+
     /// A peer sends path identifiers from now on.
     pub fn use_add_path(&mut self) {
         self.table.use_add_path();

@@ -20,6 +20,7 @@ mod reach;
 mod received;
 mod stale;
 pub(crate) mod table;
+mod told;
 mod walk;
 
 pub(crate) use adj_rib_out::Joining;
@@ -348,6 +349,22 @@ impl Rib {
             Family::Ipv6 => self.ipv6.count_chosen(net, max),
         };
         (count, RibCursor::after(family, next))
+    }
+
+    /// Counts what each peer is told from a place on, over `max` nets, by the peers' numbers.
+    pub fn count_told(&self, from: RibCursor, max: usize) -> (Vec<u32>, Option<RibCursor>) {
+        let sight = Sight {
+            attributes: &self.attributes,
+            next_hops: &self.next_hops,
+            origins: &self.origins,
+        };
+        let mut told = vec![0; self.origins.len()];
+        let (family, net) = (from.family, from.net);
+        let next = match family {
+            Family::Ipv4 => self.ipv4.count_told(net, max, sight, &mut told),
+            Family::Ipv6 => self.ipv6.count_told(net, max, sight, &mut told),
+        };
+        (told, RibCursor::after(family, next))
     }
 
     /// One slice of telling peers. Returns the UPDATEs queued and whether there is more.

@@ -3,10 +3,13 @@
 use super::Speaker;
 use crate::rib::LOCAL;
 use crate::session::{Connection, Peer};
-use crate::view::{Down, Mirror, Mirrored, Opens, RibCursor, RibSlice, SessionCounts, SessionView};
+use crate::view::{
+    Down, HeldPrefixes, Mirror, Mirrored, Opens, RibCursor, RibSlice, SessionCounts, SessionView,
+};
 use crate::wire::{self, Kind};
 use crate::{Family, RemoteAs};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// What waits for who watches.
 #[derive(Default)]
@@ -65,6 +68,27 @@ impl Speaker {
     /// it holds nobody up.
     pub fn count_chosen(&self, from: RibCursor, max: usize) -> (usize, Option<RibCursor>) {
         self.rib.count_chosen(from, max)
+    }
+
+    /// How many of the next `max` nets each peer is told, by [`SessionView::number`]; a walk as [`Self::count_chosen`]. A number
+    /// may be below zero, which wraps: only the sum over all parts of a family counts.
+    pub fn count_told(&self, from: RibCursor, max: usize) -> (Vec<u32>, Option<RibCursor>) {
+        self.rib.count_told(from, max)
+    }
+
+    /// What is held of each peer, by family.
+    pub fn held_prefixes(&self) -> Vec<HeldPrefixes> {
+        let peers = self.peers.iter().flatten().map(Box::as_ref);
+        let counts = |peer: &Peer| {
+            let counts = Family::ALL.map(|family| self.rib.counts(peer.number, family));
+            HeldPrefixes {
+                number: peer.number,
+                name: Arc::clone(&peer.name),
+                held: counts.map(|c| c.held),
+                rejected: counts.map(|c| c.rejected),
+            }
+        };
+        peers.map(counts).collect()
     }
 
     pub(super) fn mirror_up(&mut self, peer: &Peer) {

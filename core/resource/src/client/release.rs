@@ -34,12 +34,14 @@ impl<S: Store, A: Allocations> Client<'_, S, A> {
         let hosts = hosts.iter().filter(|h| h.spec.node == name);
         let configurations = [Kind::FelixConfiguration, Kind::BgpConfiguration]
             .map(|kind| Key::cluster(kind, format!("node.{name}")));
+        let sessions = Key::cluster(Kind::NodeSessions, name);
         let keys = endpoints
             .iter()
             .map(|e| e.key())
             .chain(peers.map(Object::key))
             .chain(hosts.map(Object::key))
-            .chain(configurations);
+            .chain(configurations)
+            .chain([sessions]);
         for key in keys {
             match self.store.delete(&key, None).await {
                 Ok(_) | Err(StoreError::NotFound(_)) => (),

@@ -3,7 +3,8 @@
 use super::{EventLoop, Watcher, now};
 use crate::handle::Snapshot;
 use bgp::{
-    Config, Explanation, Family, Input, PathState, RibCursor, RibSlice, SessionCounts, SessionView,
+    Config, Explanation, Family, HeldPrefixes, Input, PathState, RibCursor, RibSlice,
+    SessionCounts, SessionView,
 };
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -22,6 +23,8 @@ pub(crate) enum Command {
     WatchSessions(Box<Watcher>),
     SessionCounts(Answer<Vec<SessionCounts>>),
     CountChosen(RibCursor, usize, Answer<(usize, Option<RibCursor>)>),
+    HeldPrefixes(Answer<Vec<HeldPrefixes>>),
+    CountTold(RibCursor, usize, Answer<(Vec<u32>, Option<RibCursor>)>),
     RibSlice(RibCursor, usize, Answer<RibSlice>),
     Stop { cease: bool, text: String },
 }
@@ -88,6 +91,12 @@ impl EventLoop {
                 }
                 Command::CountChosen(from, max, answer) => {
                     let _ = answer.send(self.speaker.count_chosen(from, max));
+                }
+                Command::HeldPrefixes(answer) => {
+                    let _ = answer.send(self.speaker.held_prefixes());
+                }
+                Command::CountTold(from, max, answer) => {
+                    let _ = answer.send(self.speaker.count_told(from, max));
                 }
                 Command::Sessions(answer) => {
                     let _ = answer.send(self.speaker.sessions());

@@ -4,6 +4,7 @@
 //! ([`crate::runtime`]). Requests go to one member at a time ([`pool`]); one watch stream ([`watch`]) fills a log ([`log`]) that all
 //! followers of this process read.
 
+mod discovery;
 mod error;
 mod grpc;
 mod log;
@@ -13,6 +14,7 @@ mod watch;
 mod wire;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use resource::{Changes, Entry, Key, KeyPrefix, Listing, Store, StoreError, StoreResult};
@@ -98,9 +100,19 @@ impl EtcdStore {
     /// A store that connects when it is first asked.
     ///
     /// # Errors
-    /// [`StoreError::Backend`] for certificates that cannot be used.
-    pub fn open(options: EtcdOptions) -> StoreResult<EtcdStore> {
+    /// [`StoreError::Backend`] for certificates that cannot be used, and where DNS is to name the members and does not. It is asked
+    /// once, here.
+    pub fn open(mut options: EtcdOptions) -> StoreResult<EtcdStore> {
         let origin = options.origin.clone();
+        if options.endpoints.is_empty() && !options.discovery_srv.is_empty() {
+            let found =
+                discovery::members(&options.discovery_srv, Path::new(discovery::RESOLV_CONF));
+            options.endpoints = found.map_err(|why| {
+                StoreError::Backend(format!(
+                    "cannot find etcd's members by DNS ({origin}): {why}"
+                ))
+            })?;
+        }
         Ok(EtcdStore {
             inner: Arc::new(Inner {
                 shared: Arc::new(Shared {

@@ -87,6 +87,8 @@ impl fmt::Display for Endpoint {
 pub struct EtcdOptions {
     /// The members; any of them will do, and one that is down is passed over.
     pub endpoints: Vec<Endpoint>,
+    /// The domain whose SRV records name the members, where these are not named themselves; else empty.
+    pub discovery_srv: String,
     /// User and password, where etcd asks for them.
     pub login: Option<(String, Secret)>,
     /// The authorities that etcd's certificate may be signed by; the system's where none is named.
@@ -139,18 +141,12 @@ impl EtcdFields {
         if !self.endpoints.is_empty() && !self.discovery_srv.is_empty() {
             return Err("multiple discovery or bootstrap options specified, use either \"etcdEndpoints\" or \"etcdDiscoverySrv\"".to_string());
         }
-        if !self.discovery_srv.is_empty() {
-            return Err(format!(
-                "etcd's discovery by DNS SRV ({origin}) is not there yet: write the members of {} as ETCD_ENDPOINTS (etcdEndpoints)",
-                self.discovery_srv
-            ));
-        }
         let endpoints = self.endpoints.split(',').map(str::trim);
         let endpoints: Vec<Endpoint> = endpoints
             .filter(|e| !e.is_empty())
             .map(Endpoint::parse)
             .collect::<Result<_, _>>()?;
-        if endpoints.is_empty() {
+        if endpoints.is_empty() && self.discovery_srv.is_empty() {
             return Err(format!(
                 "no etcd endpoints specified ({origin}): set ETCD_ENDPOINTS (etcdEndpoints), like http://10.0.0.1:2379"
             ));
@@ -172,6 +168,7 @@ impl EtcdFields {
         let both = !self.username.is_empty() && !self.password.is_empty();
         Ok(EtcdOptions {
             endpoints,
+            discovery_srv: self.discovery_srv,
             login: both.then_some((self.username, Secret::from(self.password))),
             ca: pem(self.ca_cert, self.ca_cert_file),
             certificate: pem(self.cert, self.cert_file),

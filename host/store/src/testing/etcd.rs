@@ -284,6 +284,7 @@ impl Etcd {
         let endpoints = self.endpoints();
         let endpoints = endpoints.split(',').map(Endpoint::parse);
         EtcdOptions {
+            discovery_srv: String::new(),
             endpoints: endpoints.collect::<Result<_, _>>().expect("endpoints"),
             login: None,
             ca: self.tls.as_ref().map(|d| Pem::File(d.join("ca.pem"))),
