@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use netns::{Join, Lab, LabChoice, Refused, Report, Runner, Show, State};
 use scenario::Scenario;
@@ -47,6 +47,17 @@ struct UpArgs {
     /// The lab's name; the scenario's when absent.
     #[arg(long)]
     name: Option<String>,
+    /// What the nodes have as datastore.
+    #[arg(long, value_enum, default_value_t = Store::Sqlite)]
+    store: Store,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Store {
+    /// The file that they share.
+    Sqlite,
+    /// An etcd on the first of them.
+    Etcd,
 }
 
 #[derive(Debug, Args)]
@@ -59,8 +70,8 @@ struct RunArgs {
     /// How results are printed.
     #[arg(short, long, value_enum, default_value_t = OutputForm::Text)]
     output: OutputForm,
-    /// In virtual time instead of on this machine's kernel.
-    #[arg(long)]
+    /// In virtual time instead of on this machine's kernel; it has a datastore of its own.
+    #[arg(long, conflicts_with = "store")]
     sim: bool,
     /// The seed of the simulation.
     #[arg(long, default_value_t = 1, requires = "sim")]
@@ -230,7 +241,11 @@ fn run_inside(inside: InsideCommand) -> Result<i32> {
 }
 
 fn bring_up(args: &UpArgs) -> Result<(Lab, Scenario)> {
-    let (short, scenario) = scenario::load(&args.scenario)?;
+    let (short, mut scenario) = scenario::load(&args.scenario)?;
+    if args.store == Store::Etcd {
+        let moved = scenario.on_etcd();
+        scenario = moved.map_err(|why| anyhow!("{}: --store etcd: {why}", args.scenario))?;
+    }
     let lab = netns::up(
         args.name.as_deref().unwrap_or(&short),
         &args.scenario,

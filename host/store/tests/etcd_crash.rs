@@ -1,16 +1,15 @@
-//! A real etcd whose leader is lost, writers that are killed, and many objects.
+//! A real etcd whose leader is lost, and many objects.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use resource::conformance::{Values, counter, increment};
 use resource::{Change, Key, KeyPrefix, Kind, Store, StoreError};
 use store::testing::{Etcd, EtcdArgs, skipped};
-use store::{Endpoint, EtcdOptions, EtcdStore, block_on};
+use store::{EtcdStore, block_on};
 
 mod symptoms;
 use symptoms::explained;
@@ -191,89 +190,4 @@ fn ten_thousand_objects() {
         cursor = changes.revision;
     }
     assert_eq!(told, OBJECTS);
-}
-
-/// The other process of the test below.
-#[test]
-#[ignore = "the other process of a test here"]
-fn child() {
-    let Ok(endpoint) = std::env::var("STORE_TEST_ETCD") else {
-        return;
-    };
-    let endpoints = vec![Endpoint::parse(&endpoint).unwrap()];
-    let store = EtcdStore::open(EtcdOptions {
-        discovery_srv: String::new(),
-        endpoints,
-        login: None,
-        ca: None,
-        certificate: None,
-        key: None,
-        origin: "the test".to_string(),
-    })
-    .unwrap();
-    loop {
-        let number = block_on(increment(Values::Texts, &store, &counter(Values::Texts)));
-        let own = node(format!("n{number}"));
-        block_on(store.create(&own, &format!("[{}]", vec!["1"; 3000].join(",")))).unwrap();
-        eprintln!("{number}");
-    }
-}
-
-#[test]
-fn killed_writers_leave_whole_values_and_lose_no_acknowledged_write() {
-    use std::io::{BufRead, BufReader};
-    use std::process::Stdio;
-
-    if skipped() {
-        return;
-    }
-    let etcd = Etcd::start();
-    let store = etcd.store();
-    for kill in 0..20 {
-        let mut writers: Vec<_> = (0..3)
-            .map(|_| {
-                Command::new(std::env::current_exe().unwrap())
-                    .args(["child", "--exact", "--ignored", "--nocapture"])
-                    .env("STORE_TEST_ETCD", etcd.endpoint(0))
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::piped())
-                    .spawn()
-                    .unwrap()
-            })
-            .collect();
-        let mut said = BTreeSet::new();
-        for (i, writer) in writers.iter_mut().enumerate() {
-            let mut lines = BufReader::new(writer.stderr.take().unwrap()).lines();
-            for _ in 0..=(kill + i) % 7 {
-                said.insert(lines.next().unwrap().unwrap().parse::<u64>().unwrap());
-            }
-            writer.kill().unwrap();
-            writer.wait().unwrap();
-            // The last line may be cut off.
-            said.extend(lines.filter_map(|l| l.unwrap().parse::<u64>().ok()));
-        }
-        let listing = block_on(store.list(&KeyPrefix::All)).unwrap();
-        let count: u64 = block_on(store.get(&counter(Values::Texts)))
-            .unwrap()
-            .unwrap()
-            .value
-            .parse()
-            .unwrap();
-        for number in said {
-            assert!(number <= count, "{number} was counted and is lost");
-            let there = listing
-                .entries
-                .iter()
-                .any(|e| e.key == node(format!("n{number}")));
-            assert!(there, "n{number} was acknowledged and is lost");
-        }
-        for entry in listing
-            .entries
-            .iter()
-            .filter(|e| e.key != counter(Values::Texts))
-        {
-            let numbers: Vec<u8> = serde_json::from_str(&entry.value).expect("JSON");
-            assert_eq!(numbers.len(), 3000);
-        }
-    }
 }

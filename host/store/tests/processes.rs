@@ -1,4 +1,4 @@
-//! Several processes on one file: the last write, kill -9, one counter. The children are this test program again.
+//! Several processes on one file: the last write, one counter (killed.rs has kill -9). The children are this test program again.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use resource::conformance::{Values, counter, increment};
-use resource::{Change, Key, KeyPrefix, Kind, Store};
+use resource::conformance::{counter, increment};
+use resource::{Key, KeyPrefix, Kind, Store};
 use rusqlite::Connection;
 use store::{SqliteOptions, SqliteStore, block_on};
 
@@ -44,11 +44,6 @@ impl Peer {
         writeln!(self.stdin, "{line}").unwrap();
     }
 
-    fn hear(&mut self) -> Option<u64> {
-        let line = self.stderr.next()?.unwrap();
-        Some(line.parse().unwrap_or_else(|_| panic!("child: {line}")))
-    }
-
     fn end(mut self) {
         drop(self.stdin);
         let said: Vec<String> = self.stderr.map(Result::unwrap).collect();
@@ -66,7 +61,6 @@ fn child() {
     match role.as_str() {
         "write once a line" => write_once_a_line(&file),
         "write once a line, unannounced" => write_unannounced(&file),
-        "write for ever" => write_for_ever(&file),
         "count" => {
             let store = SqliteStore::open(&file).unwrap();
             for _ in 0..COUNT_EACH {
@@ -192,78 +186,6 @@ fn a_look_at_each_event_of_the_wal_misses_a_last_write() {
         }
     }
     panic!("the naive watch missed nothing in 10,000 writes: this control shows nothing any more");
-}
-
-/// Writes values that show whether they are whole, and says each revision once it is committed.
-fn write_for_ever(file: &str) {
-    let store = SqliteStore::open(file).unwrap();
-    for round in 0u64.. {
-        let key = Key::cluster(Kind::Node, format!("n{}", round % 7));
-        let value = whole(round);
-        let entry = match block_on(store.get(&key)).unwrap() {
-            Some(entry) if round % 5 == 4 => {
-                block_on(store.delete(&key, Some(entry.revision))).unwrap();
-                block_on(store.create(&key, &value)).unwrap()
-            }
-            Some(entry) => block_on(store.update(&key, &value, entry.revision)).unwrap(),
-            None => block_on(store.create(&key, &value)).unwrap(),
-        };
-        eprintln!("{}", entry.revision);
-    }
-}
-
-/// A text of several pages that begins and ends with `round`.
-fn whole(round: u64) -> String {
-    format!("[{round}{}]", format!(",{round}").repeat(3000))
-}
-
-fn is_whole(value: &str) -> bool {
-    let numbers: Vec<u64> = serde_json::from_str(value).expect("JSON");
-    numbers.len() == 3001 && numbers.iter().all(|n| *n == numbers[0])
-}
-
-#[test]
-fn a_killed_writer_leaves_whole_values_and_loses_no_commit() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("selvedge.db");
-    // One that stays, and one that opens the file anew after each kill, so that it also recovers alone.
-    let stays = SqliteStore::open(&file).unwrap();
-    let mut last = 0;
-    let mut cursor = 0;
-    for kill in 0..60u64 {
-        let mut peer = Peer::start("write for ever", &file);
-        let mut said = 0;
-        for _ in 0..=kill % 13 {
-            said = peer.hear().unwrap();
-            assert!(said > last, "revision {said} after {last}");
-        }
-        peer.child.kill().unwrap();
-        peer.child.wait().unwrap();
-        for line in peer.stderr.by_ref() {
-            // The last line may be cut off.
-            said = said.max(line.unwrap().parse().unwrap_or(0));
-        }
-        let opened = SqliteStore::open(&file).unwrap();
-        for store in [&stays, &opened] {
-            let listing = block_on(store.list(&KeyPrefix::All)).unwrap();
-            assert!(listing.revision >= said, "a commit that was said is lost");
-            assert!(listing.entries.iter().all(|e| is_whole(&e.value)));
-            last = listing.revision;
-        }
-        let changes = block_on(stays.changes(cursor)).unwrap();
-        for change in changes.changes {
-            let revision = match change {
-                Change::Put(entry) => {
-                    assert!(is_whole(&entry.value));
-                    entry.revision
-                }
-                Change::Delete { revision, .. } => revision,
-            };
-            assert_eq!(revision, cursor + 1);
-            cursor = revision;
-        }
-        assert_eq!(cursor, last);
-    }
 }
 
 const COUNTERS: usize = 8;

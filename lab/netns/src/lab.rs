@@ -148,19 +148,12 @@ impl Lab {
         }
     }
 
-    /// Starts the daemons that start by themselves, then waits until each is ready.
+    /// Starts the daemons that start by themselves, each on all its hosts when those before it are ready.
     pub fn start_daemons(&self, scenario: &Scenario) -> Result<()> {
-        let daemons: Vec<&Daemon> = scenario
-            .daemons
-            .iter()
-            .filter(|daemon| daemon.autostart)
-            .collect();
-        for daemon in &daemons {
+        for daemon in scenario.daemons.iter().filter(|daemon| daemon.autostart) {
             for host in &daemon.on {
                 self.start(daemon, host.get_ref())?;
             }
-        }
-        for daemon in &daemons {
             self.wait_ready(daemon)?;
         }
         Ok(())

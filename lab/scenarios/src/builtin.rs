@@ -28,6 +28,10 @@ pub const BUILTIN: &[Builtin] = &[
         name: "bgpfilter",
         text: include_str!("../bgpfilter.toml"),
     },
+    Builtin {
+        name: "move-datastore",
+        text: include_str!("../move-datastore.toml"),
+    },
 ];
 
 /// Network files that scenarios stand on.
@@ -141,6 +145,28 @@ mod tests {
             }
         }
         assert!(compared >= 5, "{compared}");
+    }
+
+    /// The how-to's indented lines are commands, or lines of files, of the scenario.
+    #[test]
+    fn the_move_of_a_datastore_is_done_as_its_how_to_says() {
+        let page = include_str!("../../../docs/howto/move-datastore.md");
+        let (_, scenario) = load("move-datastore").expect("good");
+        let texts = scenario.steps.iter().filter_map(|step| step.exec.as_ref());
+        let files = scenario.profiles.values().flat_map(|p| p.files.values());
+        let done: Vec<&str> = texts.chain(files).flat_map(|text| text.lines()).collect();
+        let lines = page.lines().filter_map(|line| line.strip_prefix("    "));
+        let lines: Vec<&str> = lines
+            .map(|line| line.split("    #").next().unwrap_or(line).trim_end())
+            .collect();
+        for line in &lines {
+            assert!(done.contains(line), "{line}");
+        }
+        assert!(lines.len() > 25, "{lines:?}");
+        let commands = done.iter().filter(|line| line.contains(" migrate "));
+        for command in commands {
+            assert!(lines.contains(command), "{command}");
+        }
     }
 
     #[test]

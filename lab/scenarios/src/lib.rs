@@ -18,6 +18,7 @@ mod builtin;
 mod check;
 mod error;
 mod model;
+mod on_etcd;
 
 pub use builtin::{BUILTIN, Builtin, EXAMPLES, example, load};
 pub use error::{ScenarioError, nearest};

@@ -395,6 +395,10 @@ pub enum Counter {
 pub struct Seconds(f64);
 
 impl Seconds {
+    pub(crate) fn new(seconds: f64) -> Self {
+        Self(seconds)
+    }
+
     /// As a duration; a negative or absurd number is zero.
     pub fn get(self) -> Duration {
         Duration::try_from_secs_f64(self.0).unwrap_or_default()

@@ -506,10 +506,8 @@ fn labels(profile: &Value) -> String {
         .and_then(Value::as_object);
     let mut labels: Vec<_> = labels.into_iter().flatten().collect();
     labels.sort_by_key(|(key, _)| *key);
-    labels
-        .iter()
-        .map(|(key, value)| format!("{key}={},", shown(value)))
-        .collect()
+    let labels = labels.iter().map(|(key, value)| format!("{key}={}", shown(value)));
+    labels.collect::<Vec<_>>().join(",")
 }
 
 /// A label selector as Go prints Kubernetes' type.

@@ -189,7 +189,11 @@ impl<'a, S: Store, A: Allocations> Client<'a, S, A> {
         let listing = self.store.list(&prefix).await?;
         let stored = listing.entries.iter().map(AnyObject::from_entry);
         let mut items = stored.collect::<Result<Vec<_>, _>>()?;
-        items.extend(all_built_in(kind));
+        // Calico's order, which is another for each of its datastores.
+        match self.store.is_kubernetes() {
+            true => items.splice(0..0, all_built_in(kind)).for_each(drop),
+            false => items.extend(all_built_in(kind)),
+        }
         Ok(ObjectList {
             items,
             revision: listing.revision,
