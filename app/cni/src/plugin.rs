@@ -127,7 +127,8 @@ impl Site {
         if mac != existing.spec.mac {
             return Ok(None);
         }
-        Ok(Some(self.reply(addresses, Vec::new(), &mac, link.mtu)))
+        let mtu = world::mtu(&self.conf)?;
+        Ok(Some(self.reply(addresses, Vec::new(), &mac, mtu)))
     }
 
     fn connect(&self, given: &[IpNet]) -> Result<Reply, Failure> {
@@ -141,7 +142,7 @@ impl Site {
             addresses: &addresses,
             forwarding: self.conf.container_settings.allow_ip_forwarding,
         };
-        let Attached { mac, mtu } = veth::attach(&self.call.netns, &veth)?;
+        let Attached { mac, .. } = veth::attach(&self.call.netns, &veth)?;
         let alone: Vec<IpNet> = addresses.iter().map(|a| reply::alone(*a)).collect();
         let texts: Vec<String> = alone.iter().map(IpNet::to_string).collect();
         let mac = mac.to_string();
@@ -155,7 +156,8 @@ impl Site {
         })?;
         // A quirk that readers of Calico's results may know: the routes are the blocks, not what the container has.
         let blocks = given.iter().map(IpNet::trunc).collect();
-        Ok(self.reply(alone, blocks, &mac, Some(mtu)))
+        // As Calico, it tells the MTU that it was told itself.
+        Ok(self.reply(alone, blocks, &mac, veth.mtu))
     }
 
     fn reply(

@@ -49,7 +49,8 @@ impl<'a, S: Store + Sync> Client<'a, S> {
     /// # Errors
     /// It is not there, or cannot be read.
     pub fn get(&self, kind: Kind, namespace: Option<&str>, name: &str) -> Result<Value, String> {
-        let object = block_on(self.resources.get(&key(kind, namespace, name))).map_err(|e| self.said(&e))?;
+        let object =
+            block_on(self.resources.get(&key(kind, namespace, name))).map_err(|e| self.said(&e))?;
         Ok(object.to_value())
     }
 
@@ -63,6 +64,11 @@ impl<'a, S: Store + Sync> Client<'a, S> {
             list.items.iter().map(AnyObject::to_value).collect(),
             list.revision,
         ))
+    }
+
+    /// Whether the datastore is the Kubernetes API.
+    pub fn is_kubernetes(&self) -> bool {
+        self.store.is_kubernetes()
     }
 
     /// calicoctl's text for an error.

@@ -36,9 +36,14 @@ impl Site {
             let spec = json!({"podCIDR": range, "podCIDRs": range.iter().collect::<Vec<_>>()});
             let node = json!({"metadata": {"name": name, "labels": labels}, "spec": spec});
             kubernetes.post("/api/v1/nodes", &node);
-            let address = json!([{"type": "InternalIP", "address": format!("10.0.0.{}", &name[5..])}]);
+            let address =
+                json!([{"type": "InternalIP", "address": format!("10.0.0.{}", &name[5..])}]);
             let status = json!({"status": {"addresses": address}});
-            kubernetes.request("PATCH", &format!("/api/v1/nodes/{name}/status"), Some(&status));
+            kubernetes.request(
+                "PATCH",
+                &format!("/api/v1/nodes/{name}/status"),
+                Some(&status),
+            );
         }
         kubernetes.post(
             "/api/v1/namespaces/default/serviceaccounts",
@@ -48,7 +53,11 @@ impl Site {
             // Those are for other tests; the controller that would end them does not run.
             let path = format!("/api/v1/namespaces/{namespace}");
             kubernetes.request("DELETE", &path, None);
-            kubernetes.request("PUT", &format!("{path}/finalize"), Some(&json!({"metadata": {"name": namespace}, "spec": {"finalizers": []}})));
+            kubernetes.request(
+                "PUT",
+                &format!("{path}/finalize"),
+                Some(&json!({"metadata": {"name": namespace}, "spec": {"finalizers": []}})),
+            );
         }
         for program in ["calicoctl", "calico", "calico-ipam", "selvedge"] {
             symlink(env!("CARGO_BIN_EXE_selvedge"), directory.join(program)).unwrap();
@@ -86,14 +95,18 @@ impl Site {
         let shown = match words[1].as_str() {
             "node" => self.shown("v1", "Node", &format!("/api/v1/nodes/{}", words[2])),
             "pod" if words[4].starts_with("jsonpath") => {
-                let pod = self.kubernetes.request("GET", "/api/v1/namespaces/default/pods/web-0", None);
+                let pod =
+                    self.kubernetes
+                        .request("GET", "/api/v1/namespaces/default/pods/web-0", None);
                 let annotations = pod["metadata"]["annotations"].to_string();
                 return format!("{annotations}<no newline at end of stdout>\n[exit 0]");
             }
             "pod" => self.shown("v1", "Pod", "/api/v1/namespaces/default/pods/web-0"),
             types => {
                 let lists = types.split(',').filter_map(|name| name.split_once('.'));
-                let items: Vec<Value> = lists.flat_map(|(plural, group)| self.all(plural, group)).collect();
+                let items: Vec<Value> = lists
+                    .flat_map(|(plural, group)| self.all(plural, group))
+                    .collect();
                 if items.is_empty() {
                     return "[stderr] No resources found\n[exit 0]".to_string();
                 }
@@ -102,11 +115,16 @@ impl Site {
         };
         let mut shown = shown;
         sort(&mut shown);
-        format!("{}[exit 0]", serde_yaml_ng::to_string(&shown).unwrap())
+        format!(
+            "{}[exit 0]",
+            as_kubectl(&serde_yaml_ng::to_string(&shown).unwrap())
+        )
     }
 
     fn all(&self, plural: &str, group: &str) -> Vec<Value> {
-        let list = self.kubernetes.request("GET", &format!("/apis/{group}/v1/{plural}"), None);
+        let list = self
+            .kubernetes
+            .request("GET", &format!("/apis/{group}/v1/{plural}"), None);
         let items = list["items"].as_array().cloned().unwrap_or_default();
         items.into_iter().map(without_fields).collect()
     }
@@ -124,7 +142,8 @@ impl Site {
             let container = json!({"name": "c", "image": "x", "ports": [{"name": "http", "containerPort": 80}]});
             let pod = json!({"metadata": {"name": "web-0", "labels": {"app": "web"}},
                 "spec": {"nodeName": "node-1", "serviceAccountName": "app", "containers": [container]}});
-            self.kubernetes.post("/api/v1/namespaces/default/pods", &pod);
+            self.kubernetes
+                .post("/api/v1/namespaces/default/pods", &pod);
         }
         let conf = json!({
             "cniVersion": "1.0.0", "name": "k8s-pod-network", "type": "calico", "nodename": "node-1",
@@ -138,7 +157,10 @@ impl Site {
             .env("CNI_NETNS", "/run/netns/p0")
             .env("CNI_IFNAME", "eth0")
             .env("CNI_PATH", &self.directory)
-            .env("CNI_ARGS", "K8S_POD_NAME=web-0;K8S_POD_NAMESPACE=default;IgnoreUnknown=1");
+            .env(
+                "CNI_ARGS",
+                "K8S_POD_NAME=web-0;K8S_POD_NAMESPACE=default;IgnoreUnknown=1",
+            );
         let output = fed(&mut command, &conf.to_string());
         let mut text = String::new();
         if !output.stdout.is_empty() {
@@ -146,11 +168,43 @@ impl Site {
             sort(&mut answer);
             let mut indented = Vec::new();
             let form = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-            serde::Serialize::serialize(&answer, &mut serde_json::Serializer::with_formatter(&mut indented, form)).unwrap();
-            text = format!("{}<no newline at end of stdout>\n", String::from_utf8(indented).unwrap());
+            serde::Serialize::serialize(
+                &answer,
+                &mut serde_json::Serializer::with_formatter(&mut indented, form),
+            )
+            .unwrap();
+            text = format!(
+                "{}<no newline at end of stdout>\n",
+                String::from_utf8(indented).unwrap()
+            );
         }
         format!("{text}[exit {}]", output.status.code().unwrap_or(-1))
     }
+}
+
+/// YAML with kubectl's choice of quotes: double ones for what would be read as a number, a truth value or nothing.
+fn as_kubectl(yaml: &str) -> String {
+    let quoted = |text: &str| {
+        let inner = text.strip_prefix('\'')?.strip_suffix('\'')?;
+        let plain = inner.chars().all(|c| c.is_ascii_alphanumeric() || c == '.');
+        plain.then(|| format!("\"{inner}\""))
+    };
+    let line = |line: &str| {
+        let indent = line.len() - line.trim_start().len();
+        let Some((key, value)) = line[indent..].split_once(':') else {
+            return line.to_string();
+        };
+        let value = value
+            .strip_prefix(' ')
+            .map(|v| format!(" {}", quoted(v).unwrap_or(v.to_string())));
+        format!(
+            "{}{}:{}",
+            &line[..indent],
+            quoted(key).unwrap_or(key.to_string()),
+            value.unwrap_or_default()
+        )
+    };
+    yaml.lines().map(|l| line(l) + "\n").collect()
 }
 
 /// What kubectl does not show.
@@ -178,7 +232,12 @@ fn fed(command: &mut Command, stdin: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(stdin.as_bytes())
+        .unwrap();
     child.wait_with_output().unwrap()
 }
 
@@ -267,7 +326,16 @@ fn inside(test: &str) -> bool {
         return true;
     }
     let status = Command::new("unshare")
-        .args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args([
+            "--user",
+            "--map-root-user",
+            "--net",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+        ])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
         .env(INSIDE, "1")
@@ -294,8 +362,15 @@ fn a_session_on_kubernetes() {
         let expected = masked(&expected);
         let differs = DIFFERENT.iter().any(|(begin, _)| line.starts_with(begin));
         if (found == expected) == differs {
-            wrong.push(format!("$ {line}\n--- expected\n{expected}\n--- found\n{found}\n"));
+            wrong.push(format!(
+                "$ {line}\n--- expected\n{expected}\n--- found\n{found}\n"
+            ));
         }
     }
-    assert!(wrong.is_empty(), "{} of {count} differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {count} differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }

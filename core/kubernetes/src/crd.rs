@@ -3,6 +3,7 @@
 //! They say names and scopes, not schemas: the command and the agent check objects by the rules of `resource`. A cluster that has
 //! Calico's own definitions keeps them.
 
+use resource::Kind;
 use serde_json::{Value, json};
 
 use crate::custom::has_status_resource;
@@ -17,6 +18,15 @@ pub fn definitions(group: Group) -> Vec<Value> {
     custom.map(|source| definition(source, group)).collect()
 }
 
+/// Whether objects may have a status. In the older group Calico's definitions take it from two kinds only.
+fn has_status(source: Source, group: Group) -> bool {
+    match source {
+        Source::Custom(Kind::CalicoNodeStatus | Kind::KubeControllersConfiguration) => true,
+        Source::Custom(kind) => group == Group::Native || kind.is_ours(),
+        _ => false,
+    }
+}
+
 fn definition(source: Source, group: Group) -> Value {
     let (plural, kind) = (source.plural(group), source.kind(group));
     let api_version = source.api_version(group);
@@ -25,6 +35,11 @@ fn definition(source: Source, group: Group) -> Value {
         Source::Custom(kind) if has_status_resource(kind, group) => json!({"status": {}}),
         _ => json!({}),
     };
+    let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let mut properties = json!({"spec": any});
+    if has_status(source, group) {
+        properties["status"] = any;
+    }
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -43,13 +58,7 @@ fn definition(source: Source, group: Group) -> Value {
                 "served": true,
                 "storage": true,
                 "subresources": subresources,
-                "schema": {"openAPIV3Schema": {
-                    "type": "object",
-                    "properties": {
-                        "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-                        "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-                    },
-                }},
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}},
             }],
         },
     })

@@ -52,7 +52,15 @@ pub fn run<S: Store + Sync>(
     check.blocks(world)?;
     let pools = check.pools(world)?;
     check.nodes(world)?;
-    check.services(controls_services(client), world)?;
+    let controlled = controls_services(client);
+    // Calico's client has such a configuration on Kubernetes, or stops.
+    if let (Err(error), true) = (&controlled, client.is_kubernetes())
+        && world.persona == Persona::Calicoctl
+    {
+        world.print("Loading all service load balancer IPs.\n")?;
+        return Err(Failure::message(error));
+    }
+    check.services(controlled.unwrap_or(false), world)?;
     check.workloads(world)?;
     check.top_nodes(world)?;
     check.unused(world)?;
@@ -67,9 +75,9 @@ pub fn run<S: Store + Sync>(
 }
 
 /// Whether the KubeControllersConfiguration has a controller of services' addresses.
-fn controls_services<S: Store + Sync>(client: &Client<'_, S>) -> bool {
-    let found = client.get(Kind::KubeControllersConfiguration, None, "default");
-    found.is_ok_and(|value| value.pointer("/spec/controllers/loadBalancer").is_some())
+fn controls_services<S: Store + Sync>(client: &Client<'_, S>) -> Result<bool, String> {
+    let found = client.get(Kind::KubeControllersConfiguration, None, "default")?;
+    Ok(found.pointer("/spec/controllers/loadBalancer").is_some())
 }
 
 struct Check<'a> {

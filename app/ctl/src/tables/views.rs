@@ -506,7 +506,9 @@ fn labels(profile: &Value) -> String {
         .and_then(Value::as_object);
     let mut labels: Vec<_> = labels.into_iter().flatten().collect();
     labels.sort_by_key(|(key, _)| *key);
-    let labels = labels.iter().map(|(key, value)| format!("{key}={}", shown(value)));
+    let labels = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={}", shown(value)));
     labels.collect::<Vec<_>>().join(",")
 }
 

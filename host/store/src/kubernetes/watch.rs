@@ -169,6 +169,14 @@ impl Watch {
                 changes.extend(keys.into_iter().map(|key| Change::Delete { key, revision }));
             }
         } else {
+            for reason in kubernetes::ignored(self.source, object) {
+                tracing::warn!(
+                    kind = self.source.kind(self.shared.group),
+                    identity,
+                    reason,
+                    "passed over"
+                );
+            }
             self.gone.remove(&identity);
             changes.extend(entries.into_iter().map(Change::Put));
         }
