@@ -2,7 +2,7 @@
 //! that ask for it.
 //!
 //! A thousand nodes may share one etcd. So NodeSessions is written when a session came, went, changed its state or met another
-//! error, at most every tenth of a minute and a half or so ([`Pace`]); numbers of prefixes alone make no write, they come along
+//! error, at most every ten seconds ([`Pace`]); numbers of prefixes alone make no write, they come along
 //! with the next one; and without any news it is written anew at half its period, which is what tells a reader that the agent
 //! runs. With the period of three minutes a thousand quiet nodes write eleven times a second together. No agent is sent what the
 //! others wrote: `store_watch` keeps it from the loop.
@@ -91,7 +91,7 @@ struct Reporter {
     changed: bool,
     /// What was written, without what makes no write, and when it was tried.
     written: Option<NodeSessionsSpec>,
-    tried: Option<Instant>,
+    tried: Instant,
     /// CalicoNodeStatuses of this node, and when each is due; `None`: no more.
     asked: BTreeMap<String, (CalicoNodeStatus, Option<Instant>)>,
     failing: Option<String>,
@@ -110,7 +110,8 @@ impl Reporter {
             wanted: BTreeMap::new(),
             changed: true,
             written: None,
-            tried: None,
+            // Not the first moment, when no session is there yet: a restart would look like a loss of all.
+            tried: Instant::now(),
             asked: BTreeMap::new(),
             failing: None,
         }
@@ -178,10 +179,9 @@ impl Reporter {
 
     /// When there is something to do again.
     fn next(&self) -> Instant {
-        let own = match self.tried {
-            None => Instant::now(),
-            Some(tried) if self.changed => tried + self.pace.least,
-            Some(tried) => tried + self.pace.refresh,
+        let own = match self.changed {
+            true => self.tried + self.pace.least,
+            false => self.tried + self.pace.refresh,
         };
         let asked = self.asked.values().filter_map(|(_, due)| *due);
         asked.fold(own, Instant::min)
@@ -189,14 +189,14 @@ impl Reporter {
 
     fn act(&mut self) -> Result<()> {
         let at = Instant::now();
-        let since = self.tried.map(|tried| at.saturating_duration_since(tried));
-        let refresh = since.is_none_or(|since| since >= self.pace.refresh);
-        if refresh || self.changed && since.is_none_or(|since| since >= self.pace.least) {
+        let since = at.saturating_duration_since(self.tried);
+        let refresh = since >= self.pace.refresh;
+        if refresh || self.changed && since >= self.pace.least {
             self.changed = false;
             let report = self.report();
             let news = self.written.as_ref() != Some(&comparable(&report));
             if news || refresh {
-                self.tried = Some(at);
+                self.tried = at;
                 // Until it is written there is news.
                 self.changed = true;
                 self.written = None;
