@@ -38,6 +38,7 @@ fn open(name: &str) -> AnyStore {
     }
     let options = EtcdOptions {
         endpoints: vec![Endpoint::parse(name).unwrap()],
+        discovery_srv: String::new(),
         login: None,
         ca: None,
         certificate: None,

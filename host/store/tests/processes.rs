@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use resource::conformance::{counter, increment};
+use resource::conformance::{Values, counter, increment};
 use resource::{Key, KeyPrefix, Kind, Store};
 use rusqlite::Connection;
 use store::{SqliteOptions, SqliteStore, block_on};

@@ -20,7 +20,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipam::{Family, Ipam, Owner, PoolChoice, Request, Use};
-use resource::conformance::increment;
+use resource::conformance::{Values, increment};
 use resource::kinds::{IpPoolSpec, NodeSpec};
 use resource::{Change, Key, KeyPrefix, Kind, Metadata, Object, Spec, Store, StoreError};
 use store::block_on;
@@ -96,7 +96,7 @@ impl Writer {
             match round % 5 {
                 3 => say(&format!(
                     "count {} .",
-                    block_on(increment(store, &counter()))
+                    block_on(increment(Values::Texts, store, &counter()))
                 )),
                 4 => held = self.address(store, round, held, &say),
                 _ => {
