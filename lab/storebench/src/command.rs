@@ -25,7 +25,7 @@ fn documents(kind: &str, count: usize, one: impl Fn(usize) -> String) -> String 
     documents.collect::<Vec<_>>().join("---\n")
 }
 
-/// One node and a thousand pools.
+/// A thousand pools.
 pub fn seed(site: &Site, program: &Path) -> Result<()> {
     let pools = documents("IPPool", POOLS, |i| {
         let (high, low) = (i / 256, i % 256);
@@ -33,28 +33,22 @@ pub fn seed(site: &Site, program: &Path) -> Result<()> {
             "metadata: {{name: pool-{i:04}}}\nspec: {{cidr: 10.{high}.{low}.0/24, disabled: true}}"
         )
     });
-    let node = documents("Node", 1, |_| {
-        "metadata: {name: node-1}\nspec: {bgp: {ipv4Address: 192.0.2.1/24}}".to_string()
-    });
-    for text in [pools, node] {
-        let (output, _) = run(site, program, &["apply", "-f", "-"], &text)?;
-        if !output.contains("Successfully applied") {
-            bail!("the seed of {}: {output}", site.name());
-        }
+    let (output, _) = run(site, program, &["apply", "-f", "-"], &pools)?;
+    if !output.contains("Successfully applied") {
+        bail!("the seed of {}: {output}", site.name());
     }
     Ok(())
 }
 
 /// stdout, and milliseconds from the start to the end.
 fn run(site: &Site, program: &Path, words: &[&str], stdin: &str) -> Result<(String, f64)> {
-    let (name, value) = site.variable();
     let mut command = Command::new(program);
     command
         .args(words)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("ETCDCTL_API", "3")
-        .env(name, value);
+        .envs(site.variables());
     timed(command, stdin)
 }
 
@@ -109,28 +103,36 @@ fn memory(site: &Site, program: &Path, words: &[&str]) -> Result<Option<f64>> {
     Ok(Some(kib / 1024.0))
 }
 
-/// One run of each command.
+/// The object that is asked for alone.
+const ONE: &str = "pool-0500";
+
+/// One run of each command, and of those that stand beside it on etcd.
 pub fn measure(site: &Site, program: &Path, report: &mut Report) -> Result<()> {
-    let one = ["get", "node", "node-1"];
+    commands(site, program, site.name(), report)?;
+    if let Site::Etcd(etcd) = site {
+        etcdctl(site, &etcd.endpoints(), report)?;
+        if let Some(theirs) = std::env::var_os("CALICOCTL") {
+            commands(site, Path::new(&theirs), "calicoctl", report)?;
+        }
+    }
+    Ok(())
+}
+
+fn commands(site: &Site, program: &Path, name: &str, report: &mut Report) -> Result<()> {
+    let one = ["get", "ippool", ONE];
     let all = ["get", "ippool"];
-    report.add(
-        "get of one object",
-        site.name(),
-        "ms",
-        often(site, program, &one)?,
-    );
-    report.add(
-        "get of 1,000 pools",
-        site.name(),
-        "ms",
-        often(site, program, &all)?,
-    );
+    for (what, words) in [
+        ("get of one object", &one[..]),
+        ("get of 1,000 pools", &all[..]),
+    ] {
+        report.add(what, name, "ms", often(site, program, words)?);
+    }
     for (what, words) in [
         ("get of one object, memory", &one[..]),
         ("get of 1,000 pools, memory", &all[..]),
     ] {
         if let Some(mib) = memory(site, program, words)? {
-            report.add(what, site.name(), "MiB", mib);
+            report.add(what, name, "MiB", mib);
         }
     }
     let text = documents("BGPPeer", 1000, |i| {
@@ -141,32 +143,27 @@ pub fn measure(site: &Site, program: &Path, report: &mut Report) -> Result<()> {
         )
     });
     let (_, took) = run(site, program, &["apply", "-f", "-"], &text)?;
-    report.add("apply -f of 1,000 resources", site.name(), "ms", took);
+    report.add("apply -f of 1,000 resources", name, "ms", took);
     let (_, took) = run(site, program, &["delete", "-f", "-"], &text)?;
-    report.add("delete -f of 1,000 resources", site.name(), "ms", took);
+    report.add("delete -f of 1,000 resources", name, "ms", took);
+    Ok(())
+}
 
-    if let Site::Etcd(etcd) = site {
-        let endpoints = format!("--endpoints={}", etcd.endpoints());
-        let root = "/calico/resources/v3/projectcalico.org";
-        let (node, pools) = (format!("{root}/nodes/node-1"), format!("{root}/ippools/"));
-        let one = [endpoints.as_str(), "get", &node];
-        let all = [endpoints.as_str(), "get", "--prefix", &pools];
-        let peer = Path::new("etcdctl");
-        report.add(
-            "get of one object",
-            "etcdctl",
-            "ms",
-            often(site, peer, &one)?,
-        );
-        report.add(
-            "get of 1,000 pools",
-            "etcdctl",
-            "ms",
-            often(site, peer, &all)?,
-        );
-        if let Some(mib) = memory(site, peer, &one)? {
-            report.add("get of one object, memory", "etcdctl", "MiB", mib);
-        }
+fn etcdctl(site: &Site, endpoints: &str, report: &mut Report) -> Result<()> {
+    let endpoints = format!("--endpoints={endpoints}");
+    let pools = "/calico/resources/v3/projectcalico.org/ippools/";
+    let pool = format!("{pools}{ONE}");
+    let one = [endpoints.as_str(), "get", &pool];
+    let all = [endpoints.as_str(), "get", "--prefix", pools];
+    let peer = Path::new("etcdctl");
+    for (what, words) in [
+        ("get of one object", &one[..]),
+        ("get of 1,000 pools", &all[..]),
+    ] {
+        report.add(what, "etcdctl", "ms", often(site, peer, words)?);
+    }
+    if let Some(mib) = memory(site, peer, &one)? {
+        report.add("get of one object, memory", "etcdctl", "MiB", mib);
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use report::Report;
-use store::testing::{self, Etcd};
+use store::testing::{self, Etcd, Kubernetes};
 use tempfile::TempDir;
 
 /// A datastore that is measured.
@@ -20,6 +20,8 @@ pub enum Site {
     Sqlite(TempDir),
     /// One member on loopback, which flushes as it does in production.
     Etcd(Box<Etcd>),
+    /// An API server on loopback; only the command is measured on it.
+    Kubernetes(Box<Kubernetes>),
 }
 
 impl Site {
@@ -27,24 +29,38 @@ impl Site {
         match self {
             Site::Sqlite(_) => "sqlite",
             Site::Etcd(_) => "etcd",
+            Site::Kubernetes(_) => "kubernetes",
         }
     }
 
     /// What a program's environment says of it.
-    fn variable(&self) -> (&'static str, String) {
+    fn variables(&self) -> Vec<(&'static str, String)> {
         match self {
             Site::Sqlite(directory) => {
                 let path = directory.path().join("selvedge.db");
-                ("SELVEDGE_SQLITE_PATH", path.display().to_string())
+                vec![("SELVEDGE_SQLITE_PATH", path.display().to_string())]
             }
-            Site::Etcd(etcd) => ("ETCD_ENDPOINTS", etcd.endpoints()),
+            Site::Etcd(etcd) => vec![
+                ("DATASTORE_TYPE", "etcdv3".to_string()),
+                ("ETCD_ENDPOINTS", etcd.endpoints()),
+            ],
+            Site::Kubernetes(server) => vec![
+                ("DATASTORE_TYPE", "kubernetes".to_string()),
+                ("KUBECONFIG", server.kubeconfig().display().to_string()),
+            ],
         }
     }
 
     /// A store of its own connection.
     fn open(&self) -> Result<store::AnyStore> {
-        let (name, value) = self.variable();
-        let config = store::Config::from_variables(|n| (n == name).then(|| value.clone()))?;
+        let variables = self.variables();
+        let value = |name: &str| {
+            variables
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| v.clone())
+        };
+        let config = store::Config::from_variables(value)?;
         Ok(store::open(&config)?)
     }
 }
@@ -73,6 +89,13 @@ fn main() -> Result<()> {
     let mut report = Report::new();
     if let Some(reason) = testing::missing() {
         println!("skipped: etcd: {reason}");
+    }
+    if !testing::kubernetes_skipped() {
+        let server = Site::Kubernetes(Box::new(Kubernetes::start()));
+        command::seed(&server, &program)?;
+        for _ in 0..runs {
+            command::measure(&server, &program, &mut report)?;
+        }
     }
     // A thousand pools for the command; one for addresses, which are looked for in all there are.
     let (full, plain) = (sites()?, sites()?);
