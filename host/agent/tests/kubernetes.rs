@@ -58,7 +58,7 @@ fn nodes_on_the_kubernetes_api() {
     }
     in_own_namespaces("nodes_on_the_kubernetes_api", |directory: &Path| {
         run("ip address add 10.20.0.1/23 dev lan");
-        let kubernetes = Kubernetes::start_on("10.20.0.1");
+        let mut kubernetes = Kubernetes::start_on("10.20.0.1");
         // All but what the kubelets do is done by a user who may do no more than the role says.
         let role = include_str!("../../../examples/kubernetes/clusterrole.yaml");
         let role = serde_yaml_ng::from_str(role).expect("a role");
@@ -97,7 +97,9 @@ fn nodes_on_the_kubernetes_api() {
         wait_for("answer", 20 * SECOND, reach, || world.log("n84"));
 
         what_the_agents_wrote(&world, &kubernetes);
+        one_collects(&world, &kubernetes);
         services_of_the_api(&world, &kubernetes);
+        the_api_is_lost_and_comes_back(&world, &mut kubernetes);
     });
 }
 
@@ -132,6 +134,43 @@ fn what_the_agents_wrote(world: &World, kubernetes: &Kubernetes) {
         entry.is_some_and(|e| e.value.contains("10.20.1.85"))
     };
     wait_for("NodeSessions", 40 * SECOND, told, || world.log("n84"));
+}
+
+/// One of the agents collects for all, by a lease of Kubernetes' own kind.
+fn one_collects(world: &World, kubernetes: &Kubernetes) {
+    let path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/selvedge-ipam-collector";
+    kubernetes.request("GET", path, None);
+    let collects = |name: &&str| {
+        let log = world.log(name);
+        log.contains("this node releases the cluster's addresses")
+    };
+    assert_eq!(["n84", "n85"].iter().filter(|n| collects(n)).count(), 1);
+    for name in ["n84", "n85"] {
+        let log = world.log(name);
+        for failure in ["ipam-collector:", "node-report:", "tunnel"] {
+            let failed = |line: &&str| line.contains("WARN") && line.contains(failure);
+            assert_eq!(log.lines().find(failed), None);
+        }
+    }
+}
+
+/// What is known stays in force without the API server, and what is written later arrives.
+fn the_api_is_lost_and_comes_back(world: &World, kubernetes: &mut Kubernetes) {
+    let health = world.directory("n84").join("run").join(agent::HEALTH_FILE);
+    let unreadable = || {
+        let file = std::fs::read_to_string(&health).unwrap_or_default();
+        file.contains("store-unreadable: ")
+    };
+    assert!(!unreadable());
+    kubernetes.kill();
+    wait_for("store-unreadable", 40 * SECOND, unreadable, || {
+        world.log("n84")
+    });
+    run("ip netns exec p1 ping -c 3 -i 0.2 -W 1 10.200.1.193");
+    kubernetes.start_again();
+    world.wait_ready("n84");
+    world.block("n85", "10.200.1.0/26");
+    world.wait_route("n84", "10.200.1.0/26 via 10.20.1.85 dev ens192 proto bird");
 }
 
 /// What is advertised and forwarded is what the API's own Services and EndpointSlices say.
