@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::usage::{self, COMMANDS, Usage};
 use crate::world::{Failure, World};
 use crate::{
-    checksystem, cluster, diags, edit, get, hint, ipam, migrate, migrate_kubernetes, node,
+    checksystem, cluster, crds, diags, edit, get, hint, ipam, migrate, migrate_kubernetes, node,
     node_run, sessions, version,
 };
 
@@ -73,11 +73,17 @@ pub fn run(argv: Vec<OsString>, persona: Persona) -> i32 {
         environment: &|name| std::env::var(name).ok(),
         etcd: &etcd,
     };
-    run_with(&argv, &mut world, |file| open(file, &etcd))
+    run_with(&argv, &mut world, |file, context| {
+        open(file, context, &etcd)
+    })
 }
 
-fn open(file: Option<&Path>, etcd: &Cell<bool>) -> Result<store::AnyStore, OpenError> {
-    let config = store::Config::load(file).map_err(|error| match error {
+fn open(
+    file: Option<&Path>,
+    context: Option<&str>,
+    etcd: &Cell<bool>,
+) -> Result<store::AnyStore, OpenError> {
+    let config = store::Config::load_in(file, context).map_err(|error| match error {
         store::ConfigError::Unreadable { reason: None, .. } => {
             OpenError::NoConfig(error.to_string())
         }
@@ -88,11 +94,11 @@ fn open(file: Option<&Path>, etcd: &Cell<bool>) -> Result<store::AnyStore, OpenE
 }
 
 /// [`run`] with everything given: the words after the program's name, the surroundings, and how the store is opened (the
-/// argument is the file that `--config` names).
+/// arguments are the file that `--config` names, and the kubeconfig's context that `--context` does).
 pub fn run_with<S: Store + Sync>(
     argv: &[String],
     world: &mut World<'_>,
-    open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
+    open: impl FnOnce(Option<&Path>, Option<&str>) -> Result<S, OpenError>,
 ) -> i32 {
     let outcome = top(argv, world, open);
     // Nobody is left to be told where stdout is closed.
@@ -132,7 +138,7 @@ const LOG_LEVELS: &[&str] = &[
 fn top<S: Store + Sync>(
     argv: &[String],
     world: &mut World<'_>,
-    open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
+    open: impl FnOnce(Option<&Path>, Option<&str>) -> Result<S, OpenError>,
 ) -> Result<(), Failure> {
     let args = match usage::TOP.read(argv) {
         Ok(args) => args,
@@ -157,6 +163,9 @@ fn top<S: Store + Sync>(
         return Err(Failure::Told);
     }
     let allow = args.has("allow-version-mismatch");
+    let global = args.get("context");
+    // The command's own wins.
+    let open = |file: Option<&Path>, own: Option<&str>| open(file, own.or(global));
     let (word, rest) = args
         .positionals
         .split_first()
@@ -195,7 +204,7 @@ fn command<S: Store + Sync>(
     rest: &[String],
     allow: bool,
     world: &mut World<'_>,
-    open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
+    open: impl FnOnce(Option<&Path>, Option<&str>) -> Result<S, OpenError>,
 ) -> Result<(), Failure> {
     let Some(args) = read(usage_of(word)?, rest, world)? else {
         return Ok(());
@@ -229,7 +238,7 @@ fn on_node<S: Store + Sync>(
     words: &[String],
     allow: bool,
     world: &mut World<'_>,
-    open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
+    open: impl FnOnce(Option<&Path>, Option<&str>) -> Result<S, OpenError>,
 ) -> Result<(), Failure> {
     let (below, rest) = words.split_first().expect("the usage asks for one");
     match below.as_str() {
@@ -269,7 +278,7 @@ fn on_cluster<S: Store + Sync>(
     words: &[String],
     allow: bool,
     world: &mut World<'_>,
-    open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
+    open: impl FnOnce(Option<&Path>, Option<&str>) -> Result<S, OpenError>,
 ) -> Result<(), Failure> {
     let (below, rest) = words.split_first().expect("the usage asks for one");
     if below != "diags" {
@@ -287,7 +296,7 @@ fn on_ipam<S: Store + Sync>(
     words: &[String],
     allow: bool,
     world: &mut World<'_>,
-    open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
+    open: impl FnOnce(Option<&Path>, Option<&str>) -> Result<S, OpenError>,
 ) -> Result<(), Failure> {
     let (below, rest) = words.split_first().expect("the usage asks for one");
     let usage = match below.as_str() {
@@ -318,18 +327,22 @@ fn on_datastore<S: Store + Sync>(
     rest: &[String],
     allow: bool,
     world: &mut World<'_>,
-    open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
+    open: impl FnOnce(Option<&Path>, Option<&str>) -> Result<S, OpenError>,
 ) -> Result<(), Failure> {
     let Some(args) = read(&usage::DATASTORE, rest, world)? else {
         return Ok(());
     };
-    let Some((_, rest)) = args
+    let (below, rest) = args
         .positionals
         .split_first()
-        .filter(|(w, _)| *w == "migrate")
-    else {
-        return world.print(format_args!("{}\n\n", usage::DATASTORE.help()));
-    };
+        .expect("the usage asks for one");
+    match (below.as_str(), world.persona) {
+        ("migrate", Persona::Calicoctl | Persona::Selvedge) => (),
+        ("crds", Persona::Selvedge) => return crds::run(rest, world),
+        (_, Persona::Calicoctl | Persona::Selvedge) => {
+            return world.print(format_args!("{}\n\n", usage::DATASTORE.help()));
+        }
+    }
     let Some(args) = read(&usage::DATASTORE_MIGRATE, rest, world)? else {
         return Ok(());
     };
@@ -393,7 +406,11 @@ fn on_resources<S: Store + Sync>(
 }
 
 /// Reads the rest of the line against a command's usage; `None` after its help was printed.
-fn read(usage: &Usage, rest: &[String], world: &mut World<'_>) -> Result<Option<Args>, Failure> {
+pub(crate) fn read(
+    usage: &Usage,
+    rest: &[String],
+    world: &mut World<'_>,
+) -> Result<Option<Args>, Failure> {
     match usage.read(rest) {
         Ok(args) => Ok(Some(args)),
         Err(Misuse::Help) => {
@@ -415,8 +432,10 @@ fn configuration(args: &Args, world: &World<'_>) -> Result<store::Config, Failur
         .filter(|file| *file != store::DEFAULT_CONFIG_FILE)
         .map(Path::new);
     let config = match named.or(usual.exists().then_some(usual.as_path())) {
-        Some(file) => store::Config::load(Some(file)),
-        None => store::Config::from_variables(world.environment),
+        Some(file) => store::Config::load_in(Some(file), args.get("context")),
+        None => {
+            store::Config::from_variables(store::in_context(args.get("context"), world.environment))
+        }
     };
     config.map_err(Failure::message)
 }
@@ -424,14 +443,14 @@ fn configuration(args: &Args, world: &World<'_>) -> Result<store::Config, Failur
 fn opened<S: Store + Sync>(
     args: &Args,
     world: &mut World<'_>,
-    open: impl FnOnce(Option<&Path>) -> Result<S, OpenError>,
+    open: impl FnOnce(Option<&Path>, Option<&str>) -> Result<S, OpenError>,
 ) -> Result<S, Failure> {
     // The default, named, is as if it were not named.
     let file = args
         .get("config")
         .filter(|file| *file != store::DEFAULT_CONFIG_FILE)
         .map(Path::new);
-    match open(file) {
+    match open(file, args.get("context")) {
         Ok(store) => Ok(store),
         Err(OpenError::NoConfig(text)) => {
             world.print(format_args!("{text}\n"))?;

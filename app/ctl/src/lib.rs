@@ -21,6 +21,7 @@ mod client;
 mod cluster;
 mod columns;
 mod command;
+mod crds;
 mod decode;
 mod diags;
 mod documents;

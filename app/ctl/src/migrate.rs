@@ -4,13 +4,13 @@
 //! and a last line with their number, so that a file that was cut off is known. calicoctl's own export is another file,
 //! which is read too (`migrate_kubernetes`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use resource::kinds::ClusterInformation;
-use resource::{Entry, Key, KeyPrefix, Kind, Object, Store, StoreError};
+use resource::{Entry, Key, KeyPrefix, Kind, Object, Store, StoreError, StoreResult};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::block_on;
 
 use crate::args::Args;
@@ -190,8 +190,11 @@ pub fn import<S: Store + Sync>(
         text: format!("Imported file: {file} is improperly formatted: {why}"),
         hint: Some("make it anew with `selvedge datastore migrate export`".to_string()),
     })?;
+    let registered = registered(store)?;
+    let holds = |e: &Entry| registered.contains(&e.key) || store.cannot_hold(e).is_none();
     let refused: Vec<String> = entries
         .iter()
+        .filter(|e| !holds(e))
         .filter_map(|e| Some(format!("{}: {}", e.key, store.cannot_hold(e)?)))
         .collect();
     if !refused.is_empty() {
@@ -203,7 +206,7 @@ pub fn import<S: Store + Sync>(
             });
         }
         let _ = writeln!(world.stderr, "{text}");
-        entries.retain(|e| store.cannot_hold(e).is_none());
+        entries.retain(holds);
     }
     let there = already_there(store, &entries)?;
     // The lock first: whoever looks at a store that is half full must see it.
@@ -277,6 +280,46 @@ fn whole(entries: Vec<Entry>) -> Result<Vec<Entry>, String> {
     }
 }
 
+/// The Nodes that a kubelet made: Calico's part is written onto them.
+fn registered<S: Store>(store: &S) -> Result<BTreeSet<Key>, Failure> {
+    if !store.is_kubernetes() {
+        return Ok(BTreeSet::new());
+    }
+    let listing = block_on(store.list(&KeyPrefix::Kind(Kind::Node))).map_err(Failure::message)?;
+    Ok(listing.entries.into_iter().map(|e| e.key).collect())
+}
+
+/// Whether two values are one; the API server gives what is created a uid and a time of its own, and keeps no status that is empty.
+fn is_same<S: Store>(store: &S, one: &str, other: &str) -> bool {
+    let without = |text: &str| {
+        let mut document: Value = serde_json::from_str(text).unwrap_or_default();
+        if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("uid");
+            metadata.remove("creationTimestamp");
+        }
+        if let Some(fields) = document.as_object_mut() {
+            fields.retain(|name, value| name != "status" || *value != json!({}));
+        }
+        document
+    };
+    one == other || store.is_kubernetes() && without(one) == without(other)
+}
+
+/// Whether it is the cluster's own, which it has with Calico and without.
+fn is_the_clusters<S: Store>(store: &S, entry: &Entry, is_wanted: bool) -> bool {
+    if !store.is_kubernetes() {
+        return false;
+    }
+    match &entry.key {
+        Key::Lease(_) => true,
+        Key::Resource {
+            kind: Kind::Service | Kind::EndpointSlice,
+            ..
+        } => !is_wanted,
+        _ => store.cannot_hold(entry).is_some(),
+    }
+}
+
 /// What the store has of it; anything else is a reason to refuse.
 fn already_there<S: Store>(
     store: &S,
@@ -291,7 +334,12 @@ fn already_there<S: Store>(
     let foreign: Vec<String> = listing
         .entries
         .iter()
-        .filter(|e| e.key != cluster() && wanted.get(&e.key.path()) != Some(&e.value.as_str()))
+        .filter(|e| {
+            let there = wanted.get(&e.key.path());
+            e.key != cluster()
+                && !there.is_some_and(|value| is_same(store, value, &e.value))
+                && !is_the_clusters(store, e, there.is_some())
+        })
         .map(|e| e.key.to_string())
         .collect();
     if !foreign.is_empty() {
@@ -310,6 +358,27 @@ fn already_there<S: Store>(
         .collect())
 }
 
+/// Kubelets write their Nodes all the time; those are changed as they then are.
+async fn update<S: Store>(store: &S, entry: &Entry, mut revision: u64) -> StoreResult<Entry> {
+    loop {
+        let result = store.update(&entry.key, &entry.value, revision).await;
+        match (result, &entry.key) {
+            (
+                Err(StoreError::Conflict(_)),
+                Key::Resource {
+                    kind: Kind::Node, ..
+                },
+            ) if store.is_kubernetes() => {
+                let there = store.get(&entry.key).await?;
+                revision = there
+                    .ok_or_else(|| StoreError::NotFound(entry.key.clone()))?
+                    .revision;
+            }
+            (result, _) => return result,
+        }
+    }
+}
+
 fn write_all<S: Store>(
     store: &S,
     entries: &[Entry],
@@ -317,8 +386,8 @@ fn write_all<S: Store>(
 ) -> Result<(), Failure> {
     for (done, entry) in entries.iter().enumerate() {
         let written = match there.get(&entry.key.path()) {
-            Some(old) if old.value == entry.value => continue,
-            Some(old) => block_on(store.update(&entry.key, &entry.value, old.revision)),
+            Some(old) if is_same(store, &old.value, &entry.value) => continue,
+            Some(old) => block_on(update(store, entry, old.revision)),
             None => block_on(store.create(&entry.key, &entry.value)),
         };
         written.map_err(|error| Failure::Message {

@@ -163,6 +163,10 @@ fn describe(long: &str) -> (&'static str, &'static str) {
             "",
             "Import all the same where the datastore cannot hold everything.",
         ),
+        "api-group" => (
+            "=<GROUP>",
+            "The API group of the cluster's resources [default: crd.projectcalico.org/v1].",
+        ),
         "context" => ("=<context>", "The name of the kubeconfig context to use."),
         "allow-version-mismatch" => ("", "Allow client and cluster versions mismatch."),
         _ => ("", ""),
@@ -297,5 +301,6 @@ const OF_CALICOCTL: &[(&[&str], &Usage)] = &[
 const OF_SELVEDGE: &[(&[&str], &Usage)] = &[
     (&["node", "status"], &NODE_STATUS_OURS),
     (&["ipam", "collect"], &IPAM_COLLECT),
+    (&["datastore", "crds"], &DATASTORE_CRDS),
     (&["datastore", "migrate", "import"], &DATASTORE_IMPORT),
 ];

@@ -28,7 +28,8 @@ fn run(root: &Path, store: &MemoryStore, words: &[&str]) -> (String, String, i32
         environment: &|_| None,
         etcd: &Cell::new(false),
     };
-    let open = |_: Option<&Path>| -> Result<MemoryStore, OpenError> { Ok(store.clone()) };
+    let open =
+        |_: Option<&Path>, _: Option<&str>| -> Result<MemoryStore, OpenError> { Ok(store.clone()) };
     let code = run_with(&argv, &mut world, open);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (text(stdout), text(stderr), code)

@@ -80,7 +80,7 @@ spec: {cidr: 10.0.0.0/26, blockSize: 28, natOutgoing: true}
             },
             etcd: &self.etcd,
         };
-        let code = run_with(&words, &mut world, |_| {
+        let code = run_with(&words, &mut world, |_, _| {
             Ok::<_, OpenError>(self.store.clone())
         });
         let text = |bytes| String::from_utf8(bytes).unwrap();

@@ -26,7 +26,7 @@ fn run(root: &Path, words: &[&str]) -> (String, String, i32) {
         environment: &|_| None,
         etcd: &Cell::new(false),
     };
-    let no_store = |_: Option<&Path>| -> Result<MemoryStore, OpenError> {
+    let no_store = |_: Option<&Path>, _: Option<&str>| -> Result<MemoryStore, OpenError> {
         panic!("these commands need no datastore")
     };
     let code = run_with(&argv, &mut world, no_store);

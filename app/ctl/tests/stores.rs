@@ -56,7 +56,7 @@ fn run(store: &AnyStore, persona: Persona, line: &str, stdin: &str) -> (String, 
         environment: &|_| None,
         etcd: &Cell::new(false),
     };
-    let code = run_with(&words, &mut world, |_| Ok::<_, OpenError>(store.clone()));
+    let code = run_with(&words, &mut world, |_, _| Ok::<_, OpenError>(store.clone()));
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (text(stdout), text(stderr), code)
 }

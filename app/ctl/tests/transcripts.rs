@@ -260,7 +260,7 @@ impl Session {
             },
             etcd: &self.etcd,
         };
-        let code = run_with(words, &mut world, |file| match file {
+        let code = run_with(words, &mut world, |file, _| match file {
             Some(file) if !file.exists() => Err(OpenError::NoConfig(format!(
                 "Error reading config file: {}",
                 file.display()

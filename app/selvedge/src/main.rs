@@ -75,7 +75,11 @@ fn command_persona(program: &str, argv: &[OsString]) -> Option<ctl::Persona> {
     {
         return (!runs_node).then_some(ctl::Persona::Calicoctl);
     }
-    (ctl::is_command(word(1)) && !runs_node).then_some(ctl::Persona::Selvedge)
+    // calicoctl's options may stand before its commands.
+    let option = word(1).split('=').next().unwrap_or_default();
+    let is_option =
+        ["--context", "--log-level", "-l", "--allow-version-mismatch"].contains(&option);
+    ((ctl::is_command(word(1)) || is_option) && !runs_node).then_some(ctl::Persona::Selvedge)
 }
 
 fn own(argv: &[OsString]) -> i32 {

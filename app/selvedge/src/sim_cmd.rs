@@ -55,7 +55,7 @@ impl CommandLine for Commands {
             etcd: &std::cell::Cell::new(false),
         };
         let words = command.words.get(1..).unwrap_or_default();
-        let status = ctl::run_with(words, &mut world, |_| Ok(store.clone()));
+        let status = ctl::run_with(words, &mut world, |_, _| Ok(store.clone()));
         let text = [out, err]
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .concat();

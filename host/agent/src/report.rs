@@ -25,12 +25,17 @@ use crate::session_report::{Origin, comparable, sessions};
 use crate::startup::change;
 use crate::status_report;
 
+/// Between tries to tell that the network is there.
+const NETWORK_AGAIN: Duration = Duration::from_secs(2);
+
 /// What the thread is told.
 pub(crate) enum Told {
     /// The speaker runs.
     Speaker(Arc<speaker::Handle>),
     /// Which sessions are wanted, by name.
     Wanted(BTreeMap<String, Origin>),
+    /// The node's network is there.
+    Ready,
     /// A session's state changed.
     Changed,
     /// A CalicoNodeStatus, or that there is none of the name any more.
@@ -94,6 +99,8 @@ struct Reporter {
     tried: Instant,
     /// CalicoNodeStatuses of this node, and when each is due; `None`: no more.
     asked: BTreeMap<String, (CalicoNodeStatus, Option<Instant>)>,
+    /// When the datastore is to be told that the network is there; `None`: it was, or is not to be yet.
+    network: Option<Instant>,
     failing: Option<String>,
 }
 
@@ -113,6 +120,7 @@ impl Reporter {
             // Not the first moment, when no session is there yet: a restart would look like a loss of all.
             tried: Instant::now(),
             asked: BTreeMap::new(),
+            network: None,
             failing: None,
         }
     }
@@ -154,6 +162,10 @@ impl Reporter {
                 self.configured = now().wall;
             }
             Told::Changed => {}
+            Told::Ready => {
+                self.network = Some(Instant::now());
+                return;
+            }
             Told::Relisted => return self.asked.clear(),
             Told::Asked(name, entry) => return self.ask(name, entry.as_deref()),
         }
@@ -184,7 +196,7 @@ impl Reporter {
             false => self.tried + self.pace.refresh,
         };
         let asked = self.asked.values().filter_map(|(_, due)| *due);
-        asked.fold(own, Instant::min)
+        asked.chain(self.network).fold(own, Instant::min)
     }
 
     fn act(&mut self) -> Result<()> {
@@ -205,7 +217,14 @@ impl Reporter {
                 self.written = Some(comparable(&report));
             }
         }
-        self.answer(at)
+        self.answer(at)?;
+        if self.network.is_some_and(|due| due <= at) {
+            self.network = Some(at + NETWORK_AGAIN);
+            block_on(self.store.network_is_up(&self.node, &timestamp()))
+                .context("telling Kubernetes that the node's network is there")?;
+            self.network = None;
+        }
+        Ok(())
     }
 
     fn report(&self) -> NodeSessionsSpec {

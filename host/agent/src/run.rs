@@ -99,6 +99,8 @@ struct Agent<'a> {
     secrets: Secrets,
     missing: BTreeSet<String>,
     health: String,
+    /// The datastore was told that the network is there.
+    told_up: bool,
     _control: Vec<control::Control>,
 }
 
@@ -166,6 +168,7 @@ impl<'a> Agent<'a> {
             secrets: Secrets::new(config.paths.secrets.clone()),
             missing: BTreeSet::new(),
             health: String::new(),
+            told_up: false,
             _control: control,
         };
         Ok((agent, events))
@@ -440,10 +443,15 @@ impl<'a> Agent<'a> {
         refused.extend(self.store_error.iter().chain(&self.tunnel_error).cloned());
         refused.extend(self.listen_errors.keys().cloned());
         refused.extend(self.missing.iter().cloned());
+        let ready = health.ready() && self.store_error.is_none();
+        if ready && !self.told_up {
+            let _ = self.report.send(Told::Ready);
+            self.told_up = true;
+        }
         let text = HealthFile {
             node: &self.config.name,
             pid: std::process::id(),
-            ready: health.ready() && self.store_error.is_none(),
+            ready,
             store: health.store_in_sync && self.store_error.is_none(),
             bgp: health.bgp_in_sync,
             adopted: health.adopted,

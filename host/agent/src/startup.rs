@@ -4,6 +4,7 @@
 //! there; what is the node's own is changed by compare-and-swap.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use dataplane::Actual;
@@ -20,6 +21,10 @@ use crate::identity::{new_guid, new_uid, timestamp};
 
 /// A compare-and-swap that loses this often has found a store that is not one.
 const RETRIES: usize = 100;
+/// Between looks for a Node that is not there yet.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// What Calico calls a cluster whose datastore is the Kubernetes API.
+const KUBERNETES: &str = "kdd";
 /// The pool that a Calico start creates.
 const DEFAULT_POOL: &str = "default-ipv4-ippool";
 /// The Calico release whose behaviour this node has; calicoctl compares it with its own.
@@ -61,6 +66,7 @@ pub async fn start<S: Store>(store: &S, config: &AgentConfig, actual: &Actual) -
 }
 
 async fn cluster_information<S: Store>(store: &S, config: &AgentConfig) -> Result<()> {
+    let kubernetes = store.is_kubernetes().then_some(KUBERNETES);
     let fill = |spec: &mut ClusterInformationSpec| {
         if spec.cluster_guid.is_empty() {
             spec.cluster_guid = new_guid()?;
@@ -78,6 +84,7 @@ async fn cluster_information<S: Store>(store: &S, config: &AgentConfig) -> Resul
             .split(',')
             .map(str::trim)
             .filter(|w| !w.is_empty())
+            .chain(kubernetes)
         {
             if !words.contains(&word) {
                 words.push(word);
@@ -155,6 +162,9 @@ async fn node<S: Store>(
     actual: &Actual,
     started: &mut Started,
 ) -> Result<()> {
+    if store.is_kubernetes() {
+        registered(store, &config.name).await?;
+    }
     let mut warnings = Vec::new();
     let mut address = String::new();
     change(
@@ -189,6 +199,22 @@ async fn node<S: Store>(
         .steps
         .push(format!("Node({}) {}", config.name, address.trim()));
     started.warnings.append(&mut warnings);
+    Ok(())
+}
+
+/// On Kubernetes a Node is its kubelet's to make, and ours to write on: waits until it is there.
+async fn registered<S: Store>(store: &S, name: &str) -> Result<()> {
+    let key = Key::cluster(Kind::Node, name);
+    let mut told = false;
+    while store.get(&key).await?.is_none() {
+        if !told {
+            tracing::warn!(
+                "node-not-registered: Kubernetes has no Node({name}) yet. Its kubelet makes it: start that, or give the name it registers with NODENAME. It is looked for each second."
+            );
+            told = true;
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
     Ok(())
 }
 

@@ -33,6 +33,20 @@ pub fn open(config: &Config) -> StoreResult<AnyStore> {
     }
 }
 
+impl AnyStore {
+    /// Tells Kubernetes that a node's network is there, for schedulers that wait for it; the other stores have nobody to tell.
+    /// `time` is RFC 3339.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`] saying what the API server did not do, and why.
+    pub async fn network_is_up(&self, node: &str, time: &str) -> StoreResult<()> {
+        match self {
+            AnyStore::Kubernetes(store) => store.network_is_up(node, time).await,
+            AnyStore::Sqlite(_) | AnyStore::Etcd(_) | AnyStore::Memory(_) => Ok(()),
+        }
+    }
+}
+
 impl Store for AnyStore {
     async fn get(&self, key: &Key) -> StoreResult<Option<Entry>> {
         match self {

@@ -182,6 +182,17 @@ fn own(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// Variables among which the kubeconfig's context is the given one, where one is given.
+pub fn in_context(
+    context: Option<&str>,
+    variable: impl Fn(&str) -> Option<String>,
+) -> impl Fn(&str) -> Option<String> {
+    move |name| match (context, name) {
+        (Some(context), "CALICO_K8S_CURRENT_CONTEXT") => Some(context.to_string()),
+        (Some(_) | None, _) => variable(name),
+    }
+}
+
 /// Where a pod finds the API server.
 fn service(variable: impl Fn(&str) -> Option<String>) -> Option<(String, String)> {
     let set = |name: &str| variable(name).filter(|v| !v.is_empty());
@@ -198,11 +209,19 @@ impl Config {
     /// # Errors
     /// A named file that is not there, a file that is no CalicoAPIConfig, an unknown datastore type.
     pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+        Config::load_in(file, None)
+    }
+
+    /// [`Config::load`] with another context of the kubeconfig than file and environment say, where one is given.
+    ///
+    /// # Errors
+    /// As there; a context that the kubeconfig does not have.
+    pub fn load_in(file: Option<&Path>, context: Option<&str>) -> Result<Config, ConfigError> {
         let path = file.unwrap_or(Path::new(DEFAULT_CONFIG_FILE));
         match std::fs::read_to_string(path) {
-            Ok(text) => Config::parse(&text, &path.display().to_string()),
+            Ok(text) => Config::parse_in(&text, &path.display().to_string(), context),
             Err(e) if e.kind() == io::ErrorKind::NotFound => match file {
-                None => Config::from_env(),
+                None => Config::from_variables(in_context(context, own)),
                 Some(_) => Err(ConfigError::Unreadable {
                     path: path.to_path_buf(),
                     reason: None,
@@ -302,6 +321,10 @@ impl Config {
     /// # Errors
     /// In Calico's words: another kind or apiVersion, an unknown field, text that is not YAML.
     pub fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
+        Config::parse_in(text, origin, None)
+    }
+
+    fn parse_in(text: &str, origin: &str, context: Option<&str>) -> Result<Config, ConfigError> {
         let file: CalicoApiConfig = serde_yaml_ng::from_str(text)
             .map_err(|e| ConfigError::Invalid(parse_error(&e.to_string())))?;
         if file.api_version != "projectcalico.org/v3" {
@@ -316,7 +339,10 @@ impl Config {
                 file.kind
             )));
         }
-        let spec = file.spec.unwrap_or_default();
+        let mut spec = file.spec.unwrap_or_default();
+        if let Some(context) = context {
+            spec.context = context.to_string();
+        }
         let name = if !spec.datastore_type.is_empty() {
             spec.datastore_type.clone()
         } else if !spec.endpoints.is_empty() {

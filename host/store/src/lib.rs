@@ -28,7 +28,9 @@ mod tls;
 
 pub use any::{AnyStore, open};
 pub use block_on::block_on;
-pub use config::{Config, ConfigError, DEFAULT_CONFIG_FILE, DEFAULT_SQLITE_PATH, Datastore};
+pub use config::{
+    Config, ConfigError, DEFAULT_CONFIG_FILE, DEFAULT_SQLITE_PATH, Datastore, in_context,
+};
 pub use etcd::{Endpoint, EtcdOptions, EtcdStore};
 pub use kubernetes::{Exec, KubernetesOptions, KubernetesStore, Login, Token};
 pub use secret::Secret;

@@ -392,6 +392,19 @@ pub const DATASTORE: Usage = Usage {
     options_first: true,
 };
 
+/// `datastore crds`
+pub const DATASTORE_CRDS: Usage = Usage {
+    help: Help::Made {
+        pattern: "\
+Usage:
+  selvedge datastore crds [--api-group=<GROUP>]",
+        purpose: "Prints the CustomResourceDefinitions of the Kubernetes datastore, for `kubectl apply -f -`.",
+    },
+    options: &[value("api-group", None)],
+    fits: nothing,
+    options_first: false,
+};
+
 /// `datastore migrate`
 pub const DATASTORE_MIGRATE: Usage = Usage {
     help: Help::Made {

@@ -103,11 +103,19 @@ fn agent_process(test: &str) {
     }
 }
 
-/// The store at a path, or at etcd's endpoints.
+/// The store at a path, at etcd's endpoints, or that a kubeconfig names.
 pub fn store_config(place: &str) -> store::Config {
     if place.starts_with("http") {
         let variable = |name: &str| (name == "ETCD_ENDPOINTS").then(|| place.to_string());
         return store::Config::from_variables(variable).expect("endpoints");
+    }
+    if place.ends_with("kubeconfig") {
+        let variable = |name: &str| match name {
+            "DATASTORE_TYPE" => Some("kubernetes".to_string()),
+            "KUBECONFIG" => Some(place.to_string()),
+            _ => None,
+        };
+        return store::Config::from_variables(variable).expect("a kubeconfig");
     }
     let datastore = Datastore::Sqlite { path: place.into() };
     store::Config {
@@ -328,6 +336,22 @@ impl World {
     /// A pod of a node, as the CNI plugin leaves it.
     pub fn pod(&self, node: &str, name: &str, address: &str) {
         let interface = format!("cali{name}");
+        let mac = self.plug(node, name, address, &interface);
+        let spec = WorkloadEndpointSpec {
+            mac,
+            node: node.into(),
+            interface_name: interface,
+            ip_networks: vec![format!("{address}/32")],
+            ..WorkloadEndpointSpec::default()
+        };
+        self.create(&WorkloadEndpoint::new(
+            Metadata::namespaced("default", name),
+            spec,
+        ));
+    }
+
+    /// A pod's namespace, interface and routes; its hardware address.
+    pub fn plug(&self, node: &str, name: &str, address: &str, interface: &str) -> String {
         run(&format!("ip netns add {name}"));
         run(&format!(
             "ip -n {node} link add {interface} type veth peer name eth0 netns {name}"
@@ -348,17 +372,7 @@ impl World {
             .split("link/ether ")
             .nth(1)
             .and_then(|rest| rest.split(' ').next());
-        let spec = WorkloadEndpointSpec {
-            mac: mac.expect("a hardware address").into(),
-            node: node.into(),
-            interface_name: interface,
-            ip_networks: vec![format!("{address}/32")],
-            ..WorkloadEndpointSpec::default()
-        };
-        self.create(&WorkloadEndpoint::new(
-            Metadata::namespaced("default", name),
-            spec,
-        ));
+        mac.expect("a hardware address").to_string()
     }
 
     pub fn routes(&self, host: &str) -> String {

@@ -45,6 +45,8 @@ pub(super) enum Body {
     Object(Value),
     /// What to change in an object (RFC 7386).
     MergePatch(Value),
+    /// The same, where lists are merged by their items' names (Kubernetes).
+    StrategicMergePatch(Value),
 }
 
 /// Why a request has no result.
@@ -196,6 +198,10 @@ impl Api {
             Body::Object(value) => (Some("application/json"), value.to_string().into()),
             Body::MergePatch(value) => (
                 Some("application/merge-patch+json"),
+                value.to_string().into(),
+            ),
+            Body::StrategicMergePatch(value) => (
+                Some("application/strategic-merge-patch+json"),
                 value.to_string().into(),
             ),
         };

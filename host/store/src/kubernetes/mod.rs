@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use kubernetes::{Group, Place, Source};
-use resource::{Changes, Entry, Key, KeyPrefix, Listing, Store, StoreError, StoreResult};
+use resource::{Changes, Entry, Key, KeyPrefix, Kind, Listing, Store, StoreError, StoreResult};
 use serde_json::Value;
 use tokio::sync::watch as signal;
 use tokio::time::timeout;
@@ -147,6 +147,20 @@ impl KubernetesStore {
     pub async fn object(&self, place: &Place) -> StoreResult<Option<Value>> {
         let place = place.clone();
         self.on_thread(|shared| async move { shared.object(&place).await })
+            .await
+    }
+
+    /// Sets a node's condition NetworkUnavailable to False; `time` is RFC 3339.
+    ///
+    /// # Errors
+    /// [`StoreError::Backend`] saying what the API server did not do, and why.
+    pub async fn network_is_up(&self, node: &str, time: &str) -> StoreResult<()> {
+        let key = Key::cluster(Kind::Node, node);
+        let Some(place) = Place::of(&key) else {
+            return Err(StoreError::NotFound(key));
+        };
+        let time = time.to_string();
+        self.on_thread(|shared| async move { shared.network_is_up(&place, &time).await })
             .await
     }
 

@@ -250,6 +250,14 @@ impl Shared {
         written.map_err(|fault| self.refused(key, fault))
     }
 
+    /// Says on a node's status that its network is there.
+    pub(super) async fn network_is_up(&self, place: &Place, time: &str) -> StoreResult<()> {
+        let path = format!("{}/status", place.path(self.group));
+        let patch = Body::StrategicMergePatch(kubernetes::node::network_condition(true, time));
+        let written = self.api.call(Method::PATCH, &path, patch).await;
+        written.map(drop).map_err(|fault| self.write_error(fault))
+    }
+
     /// Why a write of an object that was read did not succeed.
     fn refused(&self, key: &Key, fault: Fault) -> StoreError {
         match fault {

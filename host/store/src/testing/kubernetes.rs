@@ -17,11 +17,15 @@ use crate::{KubernetesOptions, KubernetesStore, Login, Pem, Token, block_on};
 
 /// The bearer token of a user who may do everything.
 const TOKEN: &str = "a-token-for-tests";
+/// And of a user `selvedge` who may do what roles say.
+const USER_TOKEN: &str = "another-token-for-tests";
 
 /// An API server. `crd.projectcalico.org/v1` and `projectcalico.org/v3` are both installed.
 #[derive(Debug)]
 pub struct Kubernetes {
     directory: TempDir,
+    /// An own one of this network namespace that it listens on, beside loopback.
+    address: Option<String>,
     port: u16,
     server: Option<Child>,
     etcd: Etcd,
@@ -73,6 +77,15 @@ impl Kubernetes {
 
     /// A server of one's own.
     pub fn start() -> Kubernetes {
+        Kubernetes::start_with(None)
+    }
+
+    /// One that others reach at an address of this network namespace.
+    pub fn start_on(address: &str) -> Kubernetes {
+        Kubernetes::start_with(Some(address.to_string()))
+    }
+
+    fn start_with(address: Option<String>) -> Kubernetes {
         let directory = etcd::directory().expect("a directory");
         let etcd = Etcd::start();
         let at = |name: &str| directory.path().join(name);
@@ -84,12 +97,13 @@ impl Kubernetes {
         assert!(made.expect("openssl").success());
         fs::write(
             at("tokens.csv"),
-            format!("{TOKEN},admin,admin,\"system:masters\"\n"),
+            format!("{TOKEN},admin,admin,\"system:masters\"\n{USER_TOKEN},selvedge,selvedge\n"),
         )
         .expect("a file");
         assert!(etcd::certificates(directory.path()));
         let mut kubernetes = Kubernetes {
             directory,
+            address,
             port: etcd::ports(1).expect("a port")[0],
             server: None,
             etcd,
@@ -114,10 +128,18 @@ impl Kubernetes {
             .append(true)
             .open(at("server.log"));
         let log = log.expect("a log");
-        let child = Command::new(program().expect("the program"))
+        let mut command = Command::new(program().expect("the program"));
+        if let Some(address) = &self.address {
+            command.args(["--advertise-address", address]);
+        }
+        let listens = match self.address {
+            Some(_) => "0.0.0.0",
+            None => "127.0.0.1",
+        };
+        let child = command
             .args(["--etcd-servers", &self.etcd.endpoints()])
             .args(["--secure-port", &self.port.to_string()])
-            .args(["--bind-address", "127.0.0.1"])
+            .args(["--bind-address", listens])
             .args(["--cert-dir", &at("certs")])
             .args(["--tls-cert-file", &at("server.pem")])
             .args(["--tls-private-key-file", &at("server.key")])
@@ -213,11 +235,29 @@ impl Kubernetes {
 
     /// A kubeconfig file for it.
     pub fn kubeconfig(&self) -> PathBuf {
-        let path = self.file("kubeconfig");
+        self.kubeconfig_with("kubeconfig", TOKEN)
+    }
+
+    /// A kubeconfig file for it, of a user `selvedge` who may do nothing but what the ClusterRole `role` says.
+    pub fn kubeconfig_for(&self, role: &Value) -> PathBuf {
+        let path = "/apis/rbac.authorization.k8s.io/v1";
+        self.post(&format!("{path}/clusterroles"), role);
+        let subject =
+            json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "selvedge"});
+        let binding = json!({"metadata": {"name": "selvedge"}, "subjects": [subject],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role["metadata"]["name"]}});
+        self.post(&format!("{path}/clusterrolebindings"), &binding);
+        self.kubeconfig_with("selvedge.kubeconfig", USER_TOKEN)
+    }
+
+    fn kubeconfig_with(&self, name: &str, token: &str) -> PathBuf {
+        let path = self.file(name);
         let text = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: test\ncontexts: [{{name: test, context: {{cluster: test, user: admin}}}}]\n\
-             clusters: [{{name: test, cluster: {{server: \"{}\", certificate-authority: ca.pem}}}}]\nusers: [{{name: admin, user: {{token: {TOKEN}}}}}]\n",
-            self.url()
+             clusters: [{{name: test, cluster: {{server: \"https://{}:{}\", tls-server-name: localhost, certificate-authority: ca.pem}}}}]\n\
+             users: [{{name: admin, user: {{token: {token}}}}}]\n",
+            self.address.as_deref().unwrap_or("127.0.0.1"),
+            self.port
         );
         fs::write(&path, text).expect("a file");
         path
