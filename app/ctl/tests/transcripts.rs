@@ -427,6 +427,23 @@ fn datastore_migrate() {
     check(&["27-migrate.txt"]);
 }
 
+#[test]
+fn the_export_is_calicoctls() {
+    let root = tempfile::tempdir().unwrap();
+    let session = Session::new(root.path());
+    put_captured(&session, "29-export-store.txt");
+    let words = ["datastore", "migrate", "export"].map(String::from);
+    let (stdout, stderr, code) = session.run(Persona::Calicoctl, &words, "");
+    assert_eq!((stderr.as_str(), code), ("", 0));
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let expected = fs::read_to_string(golden.join("29-export.yaml")).unwrap();
+    assert_eq!(masked(&stdout), masked(&expected));
+    // A node that has another name in Kubernetes, and its tunnel's handle.
+    for renamed in ["name: node.k1", "\"host:k1\"", "ipip-tunnel-addr-k1"] {
+        assert!(stdout.contains(renamed), "{renamed}");
+    }
+}
+
 /// Puts into the store what Calico wrote: a file of paths and values, each on its line.
 fn put_captured(session: &Session, file: &str) {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
