@@ -140,7 +140,10 @@ impl Reader<'_> {
         };
         let exact = self.known.iter().find(|o| o.long == name);
         let mut similar = self.known.iter().filter(|o| o.long.starts_with(name));
-        let option = match (exact, similar.next(), similar.next()) {
+        let first = similar.next();
+        // One with two letters is listed twice.
+        let other = similar.find(|o| first.is_some_and(|first| first.long != o.long));
+        let option = match (exact, first, other) {
             (Some(option), _, _) | (None, Some(option), None) => *option,
             (None, Some(_), Some(_)) => return Err(Misuse::Usage),
             (None, None, _) if !name.is_empty() && "help".starts_with(name) => {

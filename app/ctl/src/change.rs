@@ -1,6 +1,6 @@
 //! `create`, `apply`, `replace` and `delete`.
 
-use resource::validate::validate;
+use resource::validate::{validate, validate_alone};
 use resource::{Kind, Store};
 
 use crate::args::Args;
@@ -109,7 +109,7 @@ pub fn check(args: &Args, world: &mut World<'_>) -> Result<(), Failure> {
             if document.kind.namespaced() && object.metadata().namespace.is_none() {
                 object.metadata_mut().namespace = Some("default".to_string());
             }
-            validate(&object).map_err(|error| error.to_string())
+            validate_alone(&object).map_err(|error| error.to_string())
         });
         match outcome {
             Ok(()) => handled += 1,

@@ -170,6 +170,9 @@ impl<'a, S: Store + Sync> Client<'a, S> {
         skip_not_exists: bool,
         world: &World<'_>,
     ) -> Result<(), String> {
+        if target.kind == Kind::Node && target.name.is_empty() {
+            return Err("error with field node (field should be assigned)".to_string());
+        }
         let key = key(target.kind, namespace, &target.name);
         match self.deleted(&key, target.resource_version.as_deref(), world) {
             Err(ClientError::Store(StoreError::NotFound(_))) if skip_not_exists => Ok(()),

@@ -154,6 +154,9 @@ fn top<S: Store + Sync>(
             });
         }
     };
+    if args.has("version") {
+        return world.print("Run 'calicoctl version' to see version information.\n");
+    }
     if let Some(level) = args.get("log-level")
         && !LOG_LEVELS.contains(&level.to_lowercase().as_str())
     {
@@ -376,6 +379,9 @@ fn on_datastore<S: Store + Sync>(
     }
     let store = opened(&args, world, open)?;
     let client = checked(&args, allow, &store)?;
+    if world.persona == Persona::Calicoctl && matches!(below.as_str(), "lock" | "unlock") {
+        client.initialise(world)?;
+    }
     match below.as_str() {
         "export" if world.persona == Persona::Calicoctl => {
             migrate::check_locked(&store)?;

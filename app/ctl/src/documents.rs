@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use resource::Kind;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::command::Persona;
 use crate::decode::{DecodeError, mismatch, unknown_field};
@@ -140,10 +140,14 @@ fn split(text: &str) -> Vec<&str> {
 fn read_one(text: &str, persona: Persona) -> Result<Vec<Document>, String> {
     let read = yaml::read(text).map_err(|e| format!("error converting YAML to JSON: {e}"))?;
     let documents = match read.value {
+        Value::Object(ref fields) if !has_kind(fields) => {
+            let error = mismatch(&read.value, "value", "[]unstructured.Unstructured");
+            return Err(decoding(&error));
+        }
         Value::Object(_) | Value::Null => single(read.value, persona)?,
         Value::Array(items) => items
             .into_iter()
-            .map(|item| single(item, persona))
+            .map(|item| in_list(item, persona))
             .collect::<Result<Vec<_>, _>>()?
             .concat(),
         other => {
@@ -158,6 +162,25 @@ fn read_one(text: &str, persona: Persona) -> Result<Vec<Document>, String> {
         "error converting YAML to JSON: yaml: unmarshal errors:\n  {}",
         read.duplicates.join("\n  ")
     ))
+}
+
+fn has_kind(fields: &Map<String, Value>) -> bool {
+    let kind = fields.get("kind").and_then(Value::as_str);
+    kind.is_some_and(|kind| !kind.is_empty())
+}
+
+/// One of a list that is no resource itself.
+fn in_list(value: Value, persona: Persona) -> Result<Vec<Document>, String> {
+    match &value {
+        Value::Object(fields) if has_kind(fields) => single(value, persona),
+        Value::Object(_) => Err(format!(
+            "error unmarshaling JSON: while decoding JSON: Object 'Kind' is missing in '{value}'"
+        )),
+        other => {
+            let error = mismatch(other, "value", "map[string]interface {}");
+            Err(decoding(&error))
+        }
+    }
 }
 
 /// How Go's YAML reader says that a document is not of its type.

@@ -52,7 +52,9 @@ fn patched<S: Store + Sync>(
             kind: target.kind,
             value,
         };
-        let object = client::object(&document)?.map_err(updating)?;
+        let object = client::object(&document)
+            .map_err(|error| format!("creating resource from patched data: {error}"))?
+            .map_err(updating)?;
         if client.update_unless_changed(object).map_err(updating)? {
             return Ok(());
         }
@@ -87,7 +89,9 @@ pub fn label<S: Store + Sync>(
             _ => return Err(Failure::message(format!("invalid label {label}"))),
         }
     };
-    let target = Target::new(named_kind(word, world.persona)?, name);
+    let kind = named_kind(word, world.persona)
+        .map_err(|error| error.prefixed(&format!("failed to get {word} {name}, error ")))?;
+    let target = Target::new(kind, name);
     let namespace = target.namespace(args).map_err(Failure::message)?;
     let done = labelled(client, &target, namespace.as_deref(), world, |document| {
         change(document, key, value, args.has("overwrite"))

@@ -176,9 +176,6 @@ fn print<S: Store + Sync>(
     client: &Client<'_, S>,
     world: &mut World<'_>,
 ) -> Result<(), Failure> {
-    if found.is_empty() {
-        return Ok(());
-    }
     match format {
         Format::Yaml => world.print(yaml::write(&together(found))),
         Format::Json => {
@@ -209,9 +206,10 @@ fn print<S: Store + Sync>(
     }
 }
 
-/// One object as itself, several as a list.
+/// One object as itself, several as a list; Go writes a list that was never made as null.
 fn together(found: &[Found]) -> Value {
     match found {
+        [] => Value::Null,
         [one] => one.value.clone(),
         several => Value::Array(several.iter().map(|f| f.value.clone()).collect()),
     }

@@ -98,7 +98,12 @@ const NOT_LOCKED: &str = "datastore is not locked. Run the `calicoctl datastore 
 /// # Errors
 /// It is not locked; the store's.
 pub fn check_locked<S: Store>(store: &S) -> Result<(), Failure> {
-    match is_locked(&information(store)?.value) {
+    let entry = information(store).map_err(|error| {
+        error.prefixed(
+            "error while checking if datastore was locked: error retrieving ClusterInformation: ",
+        )
+    })?;
+    match is_locked(&entry.value) {
         true => Ok(()),
         false => Err(Failure::message(NOT_LOCKED)),
     }
@@ -182,7 +187,8 @@ pub fn import<S: Store + Sync>(
                 .map_err(|e| Failure::message(format!("open {file}: {e}")))?;
         }
     }
-    let parsed = match migrate_kubernetes::is_calicoctl(&text) {
+    let of_calicoctl = migrate_kubernetes::is_calicoctl(&text);
+    let parsed = match of_calicoctl {
         true => migrate_kubernetes::read(&text, world).and_then(whole),
         false => read(&text),
     };
@@ -190,6 +196,11 @@ pub fn import<S: Store + Sync>(
         text: format!("Imported file: {file} is improperly formatted: {why}"),
         hint: Some("make it anew with `selvedge datastore migrate export`".to_string()),
     })?;
+    let there = already_there(store, &entries)?;
+    let mut skipped = Vec::new();
+    if of_calicoctl {
+        skipped = migrate_kubernetes::onto_nodes(store, &mut entries, &there);
+    }
     let registered = registered(store)?;
     let holds = |e: &Entry| registered.contains(&e.key) || store.cannot_hold(e).is_none();
     let refused: Vec<String> = entries
@@ -208,16 +219,24 @@ pub fn import<S: Store + Sync>(
         let _ = writeln!(world.stderr, "{text}");
         entries.retain(holds);
     }
-    let there = already_there(store, &entries)?;
     // The lock first: whoever looks at a store that is half full must see it.
     entries.sort_by_key(|e| e.key != cluster());
     let is_ipam = |entry: &Entry| !matches!(entry.key, Key::Resource { .. });
     let (ipam, resources): (Vec<Entry>, Vec<Entry>) = entries.into_iter().partition(is_ipam);
     write_all(store, &resources, &there)?;
-    world.print(format_args!(
-        "Successfully applied {} resource(s)\nImporting IPAM resources\n",
-        resources.len()
-    ))?;
+    match (of_calicoctl, skipped.is_empty()) {
+        (false, _) => world.print(format_args!(
+            "Successfully applied {} resource(s)\n",
+            resources.len()
+        ))?,
+        // calicoctl does not count the lock, which it says first, and does not end a warning's line.
+        (true, true) => world.print(format_args!(
+            "Datastore locked.\nSuccessfully applied {} resource(s)\n",
+            resources.len() - 1
+        ))?,
+        (true, false) => world.print(format_args!("Datastore locked.\n{}", skipped.concat()))?,
+    }
+    world.print("Importing IPAM resources\n")?;
     write_all(store, &ipam, &there)?;
     world.print(format_args!(
         "Successfully applied {} IPAM resource(s)\nDatastore information successfully imported. Please refer to the datastore migration documentation for next steps.\n",

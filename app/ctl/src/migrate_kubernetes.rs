@@ -1,9 +1,9 @@
 //! `datastore migrate export` as calicoctl has it, and reading it: list after list what Kubernetes' API can hold, without what belongs
-//! to the old cluster; `===`, ClusterInformation; `===`, what address management stores.
+//! to the old cluster; `===`, ClusterInformation; `===`, what address management stores. As captured from calicoctl 3.32.1.
 //!
-//! The lists before the nodes are as captured from calicoctl; what follows them is as calico-compat §5.8 tells it. BGPFilters and
-//! IPReservations, which calicoctl's list has not, come last, so that they are not lost. The names of the fields in the last part were not
-//! seen: they are ours.
+//! A node that Kubernetes knows under another name is renamed, and with it what address management has of it.
+
+use std::collections::BTreeMap;
 
 use resource::validate::validate;
 use resource::{Entry, Key, KeyPrefix, Kind, Store};
@@ -31,10 +31,14 @@ const BEFORE_NODES: [&str; 12] = [
     "stagedkubernetesnetworkpolicies",
     "networksets",
 ];
-/// With names of nodes in them.
-const NODES: [&str; 3] = ["nodes", "bgpconfigurations", "felixconfigurations"];
-/// Not in calicoctl's export, and printed where there are any.
-const OURS: [&str; 2] = ["bgpfilters", "ipreservations"];
+/// With names of nodes in their own names, and what follows them.
+const NODES_AND_AFTER: [&str; 5] = [
+    "nodes",
+    "bgpconfigurations",
+    "felixconfigurations",
+    "ipreservations",
+    "bgpfilters",
+];
 /// What belongs to the old cluster: Kubernetes makes it anew of its pods and namespaces, or nodes write it.
 const LEFT_OUT: [&str; 5] = [
     "workloadendpoints",
@@ -44,20 +48,31 @@ const LEFT_OUT: [&str; 5] = [
     "nodesessions",
 ];
 const BETWEEN: &str = "===\n";
+/// Between the kind of a tunnel and the node whose address it is, in the name of a handle.
+const TUNNEL: &str = "-tunnel-addr-";
 
 /// One value of address management.
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Stored {
     key: String,
     value: Value,
+    #[serde(rename = "TTL")]
+    ttl: u64,
 }
 
 /// The last part.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct IpamPart {
-    ipam: Vec<Stored>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    block_affinities: Vec<Stored>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    blocks: Vec<Stored>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    handles: Vec<Stored>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    config: Option<Stored>,
 }
 
 /// Prints the lists, ClusterInformation and address management's values. What the form has no place for is named on stderr.
@@ -70,61 +85,119 @@ pub fn export<S: Store + Sync>(
     world: &mut World<'_>,
 ) -> Result<(), Failure> {
     let list = |kind| client.list(kind, None).map_err(Failure::message);
-    let (nodes, _) = list(Kind::Node)?;
-    let refusal = nodes.iter().find_map(refusal);
+    let names = new_names(&list(Kind::Node)?.0);
     for kind in BEFORE_NODES.into_iter().filter_map(Kind::from_plural) {
-        print_list(kind, list(kind)?, world)?;
+        print_list(kind, list(kind)?, &BTreeMap::new(), world)?;
     }
-    if let Some(text) = refusal {
-        return Err(Failure::message(text));
+    let names = names.map_err(Failure::message)?;
+    for kind in NODES_AND_AFTER.into_iter().filter_map(Kind::from_plural) {
+        print_list(kind, list(kind)?, &names, world)?;
     }
-    for kind in NODES.into_iter().filter_map(Kind::from_plural) {
-        print_list(kind, list(kind)?, world)?;
-    }
-    for kind in OURS.into_iter().filter_map(Kind::from_plural) {
-        let found = list(kind)?;
-        if !found.0.is_empty() {
-            print_list(kind, found, world)?;
-        }
-    }
-    let mut information = client
+    let information = client
         .get(Kind::ClusterInformation, None, "default")
         .map_err(Failure::message)?;
-    strip(&mut information);
-    world.print(format_args!(
-        "{BETWEEN}{}{BETWEEN}",
-        yaml::write(&information)
-    ))?;
     let listing = block_on(store.list(&KeyPrefix::All)).map_err(Failure::message)?;
-    let (resources, ipam): (Vec<Entry>, Vec<Entry>) = listing
-        .entries
-        .into_iter()
-        .filter(|entry| !matches!(entry.key, Key::Lease(_)))
-        .partition(|entry| matches!(entry.key, Key::Resource { .. }));
-    name_left_out(&resources, world);
-    let part = IpamPart {
-        ipam: ipam.into_iter().map(stored).collect::<Result<_, _>>()?,
-    };
-    let text = serde_json::to_string_pretty(&part).expect("texts and numbers are JSON");
-    world.print(format_args!("{text}\n"))
+    name_left_out(&listing.entries, world);
+    world.print(format_args!(
+        "{BETWEEN}{}\n{BETWEEN}{}\n",
+        pretty(&information),
+        pretty(&ipam_part(&listing.entries, &names)?)
+    ))
 }
 
-/// Why a node cannot be moved: Kubernetes knows it not at all, or under another name.
-fn refusal(node: &Value) -> Option<String> {
-    let name = node["metadata"]["name"].as_str().unwrap_or_default();
-    let references = node["spec"]["orchRefs"].as_array();
-    let reference = references.and_then(|all| all.iter().find(|r| r["orchestrator"] == "k8s"));
-    let Some(reference) = reference else {
-        return Some(format!(
-            "unable to process metadata for export for Node resource: node {name} missing a 'k8s' orchestrator reference. Unable to export data unless every node has a 'k8s' orchestrator reference"
-        ));
-    };
-    let other = reference["nodeName"]
+fn pretty<T: Serialize>(value: &T) -> String {
+    serde_json::to_string_pretty(value).expect("texts and numbers are JSON")
+}
+
+/// The names that nodes have in Kubernetes, where these are others.
+///
+/// # Errors
+/// A node that Kubernetes does not know.
+fn new_names(nodes: &[Value]) -> Result<BTreeMap<String, String>, String> {
+    let mut names = BTreeMap::new();
+    for node in nodes {
+        let name = node["metadata"]["name"].as_str().unwrap_or_default();
+        let references = node["spec"]["orchRefs"].as_array();
+        let reference = references.and_then(|all| all.iter().find(|r| r["orchestrator"] == "k8s"));
+        let Some(reference) = reference else {
+            return Err(format!(
+                "unable to process metadata for export for Node resource: node {name} missing a 'k8s' orchestrator reference. Unable to export data unless every node has a 'k8s' orchestrator reference"
+            ));
+        };
+        let other = reference["nodeName"].as_str().unwrap_or_default();
+        if other != name {
+            names.insert(name.to_string(), other.to_string());
+        }
+    }
+    Ok(names)
+}
+
+/// The new name of a node, or of a node's configuration.
+fn renamed(kind: Kind, name: &str, names: &BTreeMap<String, String>) -> Option<String> {
+    match kind {
+        Kind::Node => names.get(name).cloned(),
+        Kind::BgpConfiguration | Kind::FelixConfiguration => {
+            let new = names.get(name.strip_prefix("node.")?)?;
+            Some(format!("node.{new}"))
+        }
+        _ => None,
+    }
+}
+
+/// What address management stores, with the nodes' new names.
+fn ipam_part(entries: &[Entry], names: &BTreeMap<String, String>) -> Result<IpamPart, Failure> {
+    let mut part = IpamPart::default();
+    for entry in entries {
+        match &entry.key {
+            Key::BlockAffinity { host, cidr } => {
+                let key = Key::BlockAffinity {
+                    host: names.get(host).unwrap_or(host).clone(),
+                    cidr: *cidr,
+                };
+                part.block_affinities.push(stored(&key, entry)?);
+            }
+            Key::Block(_) => {
+                let mut block = stored(&entry.key, entry)?;
+                rename_in_block(&mut block.value, names);
+                part.blocks.push(block);
+            }
+            Key::Handle(handle) => {
+                let key = Key::Handle(handle_of(handle, names));
+                part.handles.push(stored(&key, entry)?);
+            }
+            Key::IpamConfig => part.config = Some(stored(&entry.key, entry)?),
+            Key::Resource { .. } | Key::VirtualAffinity { .. } | Key::Lease(_) => {}
+        }
+    }
+    Ok(part)
+}
+
+fn rename_in_block(block: &mut Value, names: &BTreeMap<String, String>) {
+    let host = block["affinity"]
         .as_str()
-        .filter(|other| *other != name)?;
-    Some(format!(
-        "unable to process metadata for export for Node resource: node {name} is Kubernetes' node {other}, and is not renamed here. Start its agent with NODENAME={other} first"
-    ))
+        .and_then(|a| a.strip_prefix("host:"));
+    if let Some(new) = host.and_then(|host| names.get(host)) {
+        block["affinity"] = format!("host:{new}").into();
+    }
+    let attributes = block.get_mut("attributes").and_then(Value::as_array_mut);
+    for attribute in attributes.into_iter().flatten() {
+        if let Some(handle) = attribute["handle_id"].as_str() {
+            attribute["handle_id"] = handle_of(handle, names).into();
+        }
+        let node = attribute["secondary"]["node"].as_str();
+        if let Some(new) = node.and_then(|node| names.get(node)) {
+            attribute["secondary"]["node"] = new.clone().into();
+        }
+    }
+}
+
+/// A handle's name; that of a node's tunnel has the node's name in it.
+fn handle_of(handle: &str, names: &BTreeMap<String, String>) -> String {
+    let tunnel = handle.split_once(TUNNEL);
+    let new = tunnel.and_then(|(kind, node)| Some((kind, names.get(node)?)));
+    new.map_or(handle.to_string(), |(kind, node)| {
+        format!("{kind}{TUNNEL}{node}")
+    })
 }
 
 fn strip(item: &mut Value) {
@@ -138,9 +211,17 @@ fn strip(item: &mut Value) {
 fn print_list(
     kind: Kind,
     (mut items, revision): (Vec<Value>, u64),
+    names: &BTreeMap<String, String>,
     world: &mut World<'_>,
 ) -> Result<(), Failure> {
-    items.iter_mut().for_each(strip);
+    for item in &mut items {
+        strip(item);
+        let name = item["metadata"]["name"].as_str().unwrap_or_default();
+        let new = renamed(kind, name, names);
+        if let Some(new) = new {
+            item["metadata"]["name"] = new.into();
+        }
+    }
     if kind == Kind::Tier {
         let order = |tier: &Value| tier["spec"]["order"].as_f64().unwrap_or(f64::INFINITY);
         items.sort_by(|a, b| order(a).total_cmp(&order(b)));
@@ -154,16 +235,15 @@ fn print_list(
     world.print(format_args!("{}---\n", yaml::write(&value)))
 }
 
-fn stored(entry: Entry) -> Result<Stored, Failure> {
-    // Of old an affinity may be empty, which is a confirmed one.
-    let text = match entry.value.trim() {
-        "" => "{}",
-        text => text,
+fn stored(key: &Key, entry: &Entry) -> Result<Stored, Failure> {
+    let key = key.path();
+    // Of old an affinity may be empty.
+    let value = match entry.value.trim() {
+        "" => json!({"state": "", "deleted": false}),
+        text => serde_json::from_str(text)
+            .map_err(|error| Failure::message(format!("{key} cannot be read: {error}")))?,
     };
-    let key = entry.key.path();
-    let value = serde_json::from_str(text)
-        .map_err(|error| Failure::message(format!("{key} cannot be read: {error}")))?;
-    Ok(Stored { key, value })
+    Ok(Stored { key, value, ttl: 0 })
 }
 
 /// Says how many objects of which kinds do not come along.
@@ -179,9 +259,12 @@ fn name_left_out(resources: &[Entry], world: &mut World<'_>) {
     let mut kinds: Vec<Kind> = LEFT_OUT.into_iter().filter_map(Kind::from_plural).collect();
     kinds.extend(ours.filter(|kind| *kind != Kind::NodeSessions));
     let counts = kinds.into_iter().map(|kind| (kind, of(kind)));
+    let is_claim = |e: &&Entry| matches!(e.key, Key::VirtualAffinity { .. });
+    let claims = resources.iter().filter(is_claim).count();
     let named: Vec<String> = counts
         .filter(|(_, count)| *count > 0)
         .map(|(kind, count)| format!("{count} {kind}"))
+        .chain((claims > 0).then(|| format!("{claims} claim(s) of blocks by what is no node")))
         .collect();
     if !named.is_empty() {
         let _ = writeln!(
@@ -190,6 +273,45 @@ fn name_left_out(resources: &[Entry], world: &mut World<'_>) {
             named.join(", ")
         );
     }
+}
+
+/// Makes of each node what is to be written over Kubernetes' own, whose name and labels it keeps. A node that Kubernetes does not have is
+/// taken out; what calicoctl says of each is returned.
+pub fn onto_nodes<S: Store>(
+    store: &S,
+    entries: &mut Vec<Entry>,
+    there: &BTreeMap<String, Entry>,
+) -> Vec<String> {
+    let mut skipped = Vec::new();
+    entries.retain_mut(|entry| {
+        let is_information = matches!(&entry.key, Key::Resource { kind: Kind::ClusterInformation, .. });
+        if is_information && store.is_kubernetes() {
+            // As calicoctl makes it there.
+            let mut information: Value = serde_json::from_str(&entry.value).unwrap_or_default();
+            information["spec"]["clusterType"] = "kdd".into();
+            entry.value = information.to_string();
+        }
+        let is_node = matches!(&entry.key, Key::Resource { kind: Kind::Node, .. });
+        if !is_node || store.cannot_hold(entry).is_none() {
+            return true;
+        }
+        let Some(old) = there.get(&entry.key.path()) else {
+            skipped.push(format!(
+                "[WARNING] Attempted to import node {} from etcd that references a nonexistent Kubernetes node. Skipping that node. Non-Kubernetes nodes are not supported in the Kubernetes datastore and will be skipped.",
+                entry.key
+            ));
+            return false;
+        };
+        let mut node: Value = serde_json::from_str(&old.value).unwrap_or_default();
+        let new: Value = serde_json::from_str(&entry.value).unwrap_or_default();
+        node["spec"] = new["spec"].clone();
+        for (name, value) in new["metadata"]["labels"].as_object().into_iter().flatten() {
+            node["metadata"]["labels"][name.as_str()] = value.clone();
+        }
+        entry.value = node.to_string();
+        true
+    });
+    skipped
 }
 
 /// Whether a file is of this form.
@@ -219,7 +341,8 @@ pub fn read(text: &str, world: &World<'_>) -> Result<Vec<Entry>, String> {
     }
     let ipam: IpamPart =
         serde_json::from_str(ipam).map_err(|e| format!("the part of address management: {e}"))?;
-    for stored in ipam.ipam {
+    let lists = [ipam.block_affinities, ipam.blocks, ipam.handles];
+    for stored in lists.into_iter().flatten().chain(ipam.config) {
         let key = Key::from_path(&stored.key)
             .filter(|key| !matches!(key, Key::Resource { .. }))
             .ok_or_else(|| format!("this version does not know what {} is", stored.key))?;

@@ -446,11 +446,13 @@ fn calicoctl_s_export_goes_round() {
         &format!("patch node n1 -p {}", reference("other")),
         "",
     );
-    let (_, stderr, code) = export(&source);
-    assert!(
-        code == 1 && stderr.contains("node n1 is Kubernetes' node other"),
-        "{stderr}"
-    );
+    let (file, stderr, code) = export(&source);
+    assert_eq!(code, 0, "{stderr}");
+    // The node and its configuration are renamed.
+    for name in ["    name: other\n", "    name: node.other\n"] {
+        assert_eq!(file.matches(name).count(), 1, "{file}");
+    }
+    assert!(!file.contains("    name: n1\n"), "{file}");
     ok(
         &source,
         &format!("patch node n1 -p {}", reference("n1")),

@@ -150,7 +150,7 @@ pub fn configure<S: Store + Sync>(
     if let Some(text) = args.get("kubevirt-ip-persistence") {
         if !["Enabled", "Disabled"].contains(&text) {
             return Err(Failure::message(
-                "invalid value. Use Enabled or Disabled to set kubevirt-ip-persistence",
+                "invalid value for --kubevirt-ip-persistence. Use Enabled or Disabled",
             ));
         }
         config.kube_virt_vm_address_persistence = Some(text.to_string());

@@ -12,6 +12,7 @@ use super::address;
 use super::report::{Allocated, LeakedHandle, Report};
 use crate::args::Args;
 use crate::client::Client;
+use crate::documents;
 use crate::version::{self, CALICO_VERSION};
 use crate::world::{Failure, World};
 
@@ -28,7 +29,10 @@ pub fn run<S: Store + Sync>(
     if !files.is_empty() {
         return from_reports(&files, args.has("force"), client, world);
     }
-    let text = args.get("ip").unwrap_or_default();
+    // As calicoctl: nothing is asked for, and nothing done.
+    let Some(text) = args.get("ip") else {
+        return Ok(());
+    };
     let address = address(text, world)?;
     let outcome = block_on(client.ipam.release_ips(&[ReleaseRequest::of(address)]))
         .map_err(Failure::message)?;
@@ -80,7 +84,7 @@ fn from_reports<S: Store + Sync>(
 
 fn read(file: &str) -> Result<Report, Failure> {
     let text = fs::read_to_string(file)
-        .map_err(|error| Failure::message(format!("cannot read the report {file}: {error}")))?;
+        .map_err(|error| Failure::message(documents::open_error(file.as_ref(), &error)))?;
     serde_json::from_str(&text)
         .map_err(|error| Failure::message(format!("{file} is no report of ipam check: {error}")))
 }

@@ -33,16 +33,18 @@ pub fn run<S: Store + Sync>(
         ));
     }
     let text = args.positionals.first().map_or("", String::as_str);
-    let count = text
-        .parse::<u32>()
-        .ok()
-        .filter(|count| *count > 1 && count.is_power_of_two())
-        .ok_or_else(|| {
-            Failure::message(format!(
-                "invalid number of pools to split into: {text}. It must be a power of 2, and at least 2"
-            ))
-        })?;
+    let count: u32 = text.parse().map_err(|_| {
+        Failure::message(format!(
+            "error reading number to split IP pools into. {text} is not a valid number: strconv.Atoi: parsing \"{text}\": invalid syntax"
+        ))
+    })?;
     let parent = named(args, client)?;
+    if count < 2 || !count.is_power_of_two() {
+        return Err(Failure::message(format!(
+            "error splitting the CIDR {} into {count} CIDRs: number to split CIDR into is not a valid power of 2: {count}",
+            parent.spec.cidr
+        )));
+    }
     let children = children(&parent, count)?;
     let name = &parent.metadata.name;
     for child in &children {
@@ -64,34 +66,41 @@ pub fn run<S: Store + Sync>(
             child.metadata.name, child.spec.cidr
         ))?;
     }
-    Ok(())
+    world.print("Please refer to the documentation for final steps.")
 }
 
 /// The pool with this CIDR or name.
 fn named<S: Store + Sync>(args: &Args, client: &Client<'_, S>) -> Result<IpPool, Failure> {
     let (cidr, name) = (args.get("cidr"), args.get("name"));
-    if cidr.is_some() == name.is_some() {
+    if cidr.is_none() && name.is_none() {
         return Err(Failure::message(
-            "name the IP pool to split with either --cidr or --name",
+            "no name or CIDR provided. Provide a name or CIDR to denote the IP pool to split",
         ));
     }
     let (pools, _) = client.list(Kind::IpPool, None).map_err(Failure::message)?;
     let read = |value: Value| IpPool::from_value(value).map_err(Failure::message);
     let pools: Vec<IpPool> = pools.into_iter().map(read).collect::<Result<_, _>>()?;
-    let wanted = match cidr {
-        Some(text) => Some(
-            text.parse::<IpNet>()
-                .map_err(|_| Failure::message(format!("invalid CIDR specified: {text}")))?,
-        ),
-        None => None,
+    let is = |pool: &IpPool, cidr: &str| {
+        let wanted = cidr.parse::<IpNet>();
+        wanted.is_ok() && pool.spec.cidr.parse::<IpNet>() == wanted
     };
-    let found = pools.into_iter().find(|pool| match wanted {
-        Some(cidr) => pool.spec.cidr.parse() == Ok(cidr),
-        None => Some(pool.metadata.name.as_str()) == name,
+    if let Some(name) = name
+        && !pools.iter().any(|pool| pool.metadata.name == name)
+    {
+        return Err(Failure::message(format!(
+            "unable to find IP pool with name {name}: {} with error: <nil>",
+            StoreError::NotFound(Key::cluster(Kind::IpPool, name))
+        )));
+    }
+    let found = pools.into_iter().find(|pool| {
+        name.is_none_or(|name| pool.metadata.name == name) && cidr.is_none_or(|cidr| is(pool, cidr))
     });
     found.ok_or_else(|| {
-        let what = cidr.or(name).unwrap_or_default();
-        Failure::message(format!("unable to find the IP pool {what}"))
+        Failure::message(format!(
+            "unable to find IP pool {} covering the specified CIDR {}",
+            name.unwrap_or_default(),
+            cidr.unwrap_or_default()
+        ))
     })
 }
 
@@ -106,7 +115,9 @@ fn children(parent: &IpPool, count: u32) -> Result<Vec<IpPool>, Failure> {
     let smallest = parent.spec.block_size.unwrap_or(cidr.max_prefix_len());
     if length > smallest {
         return Err(Failure::message(format!(
-            "IP pool {name} ({cidr}) cannot be split into {count} pools: each would be smaller than its blocks (/{smallest})"
+            "error using unsafe create to make split pool with cidr {}/{length}: error with field IPPool.Spec.CIDR = '{}/{length}' (IP pool size is too small for use with Calico IPAM. It must be equal to or greater than the block size.)",
+            cidr.network(),
+            cidr.network()
         )));
     }
     let part = |index: u32| {

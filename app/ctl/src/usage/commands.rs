@@ -26,8 +26,13 @@ pub(super) fn nothing(args: &Args) -> bool {
 /// calicoctl itself.
 pub const TOP: Usage = Usage {
     help: Help::Whole(include_str!("../text/calicoctl.txt")),
-    options: &[value("log-level", Some('l')), CONTEXT, ALLOW],
-    fits: |args| !args.positionals.is_empty(),
+    options: &[
+        value("log-level", Some('l')),
+        CONTEXT,
+        ALLOW,
+        flag("version", None),
+    ],
+    fits: |args| args.has("version") || !args.positionals.is_empty(),
     options_first: true,
 };
 
@@ -42,6 +47,7 @@ pub const GET: Usage = Usage {
         CONFIG,
         NAMESPACE,
         flag("all-namespaces", Some('A')),
+        flag("all-namespaces", Some('a')),
         flag("export", None),
         CONTEXT,
         ALLOW,
@@ -95,7 +101,7 @@ pub const VALIDATE: Usage = Usage {
     help: Help::Made {
         pattern: "\
 Usage:
-  calicoctl validate --filename=<FILENAME> [--recursive] [--skip-empty]",
+  calicoctl validate --filename=<FILENAME> [--recursive] [--skip-empty] [--allow-version-mismatch]",
         purpose: "Checks resources without applying them, and without a datastore.",
     },
     options: &[FILENAME, RECURSIVE, SKIP_EMPTY, CONTEXT, ALLOW],
@@ -123,7 +129,7 @@ pub const DELETE: Usage = Usage {
         pattern: "\
 Usage:
   calicoctl delete ( (<KIND> [<NAME>...]) |
-                   --filename=<FILE>) [--recursive] [--skip-empty]
+                   --filename=<FILE> [--recursive] [--skip-empty] )
                    [--skip-not-exists] [--config=<CONFIG>] [--namespace=<NS>] [--context=<context>] [--allow-version-mismatch]",
         purpose: "Deletes resources, by kind and name or as a file names them.",
     },
@@ -169,7 +175,7 @@ Usage:
   calicoctl label (<KIND> <NAME>
   \t              ( <key>=<value> [--overwrite] |
   \t                <key> --remove )
-                  [--config=<CONFIG>] [--namespace=<NS>] [--context=<context>] [--allow-version-mismatch])",
+                  [--config=<CONFIG>] [--namespace=<NS>] [--context=<context>]) [--allow-version-mismatch]",
         purpose: "Sets, changes or removes one label of a resource.",
     },
     options: &[
@@ -189,7 +195,7 @@ pub const VERSION: Usage = Usage {
     help: Help::Made {
         pattern: "\
 Usage:
-  calicoctl version [--config=<CONFIG>] [--poll=<POLL>] [--client] [--context=<context>] [--allow-version-mismatch]",
+  calicoctl version [--config=<CONFIG>] [--poll=<POLL>] [--allow-version-mismatch] [--client]",
         purpose: "Prints the version of calicoctl that is spoken here, and of the cluster.",
     },
     options: &[
@@ -248,12 +254,13 @@ pub const IPAM: Usage = Usage {
 Usage:
   calicoctl ipam <command> [<args>...]
 
-    check        Check the integrity of the IPAM datastructures.
-    release      Release a Calico assigned IP address.
-    show         Show details of a Calico configuration,
-                 assigned IP address, or of overall IP usage.
-    configure    Configure IPAM.
-    split        Split the specified IP pool.",
+    check            Check the integrity of the IPAM datastructures.
+    release          Release a Calico assigned IP address.
+    show             Show details of a Calico configuration,
+                     assigned IP address, or of overall IP usage.
+    split            Split the IP pool specified by the CIDR into
+                     the specified number of smaller IPPools.
+    configure        Configure IPAM",
         purpose: "See 'calicoctl ipam <command> --help' to read about a specific subcommand.",
     },
     options: &[],
@@ -266,7 +273,7 @@ pub const IPAM_SHOW: Usage = Usage {
     help: Help::Made {
         pattern: "\
 Usage:
-  calicoctl ipam show [--ip=<IP> | --show-blocks | --show-borrowed | --show-configuration] [--config=<CONFIG>] [--context=<context>] [--allow-version-mismatch]",
+  calicoctl ipam show [--ip=<IP> | --show-blocks | --show-borrowed | --show-configuration] [--config=<CONFIG>] [--allow-version-mismatch]",
         purpose: "Shows how much of each pool is in use, or who has an address.",
     },
     options: &[
@@ -290,7 +297,7 @@ pub const IPAM_CHECK: Usage = Usage {
     help: Help::Made {
         pattern: "\
 Usage:
-  calicoctl ipam check [--config=<CONFIG>] [--show-all-ips] [--show-problem-ips] [-o <FILE>] [--kubeconfig=<KUBECONFIG>] [--context=<context>] [--allow-version-mismatch]",
+  calicoctl ipam check [--config=<CONFIG>] [--show-all-ips] [--show-problem-ips] [-o <FILE>] [--kubeconfig <KUBECONFIG>] [--allow-version-mismatch]",
         purpose: "Compares the addresses that are given with those that are in use.",
     },
     options: &[
@@ -311,7 +318,7 @@ pub const IPAM_RELEASE: Usage = Usage {
     help: Help::Made {
         pattern: "\
 Usage:
-  calicoctl ipam release [--ip=<IP>] [--from-report=<REPORT>]... [--config=<CONFIG>] [--force] [--context=<context>] [--allow-version-mismatch]",
+  calicoctl ipam release [--ip=<IP>] [--from-report=<REPORT>]... [--config=<CONFIG>] [--force] [--allow-version-mismatch]",
         purpose: "Takes an address back from whoever has it; he is not asked.",
     },
     options: &[
@@ -322,7 +329,7 @@ Usage:
         CONTEXT,
         ALLOW,
     ],
-    fits: |args| nothing(args) && (args.has("ip") || args.has("from-report")),
+    fits: |args| nothing(args),
     options_first: false,
 };
 
@@ -331,7 +338,7 @@ pub const IPAM_SPLIT: Usage = Usage {
     help: Help::Made {
         pattern: "\
 Usage:
-  calicoctl ipam split <NUMBER> [--cidr=<CIDR>] [--name=<POOL_NAME>] [--config=<CONFIG>] [--context=<context>] [--allow-version-mismatch]",
+  calicoctl ipam split <NUMBER> [--cidr=<CIDR>] [--name=<POOL_NAME>] [--config=<CONFIG>] [--allow-version-mismatch]",
         purpose: "Splits an IP pool into equal smaller ones, as many as a power of 2; blocks and addresses stay.",
     },
     options: &[
@@ -369,7 +376,11 @@ pub const IPAM_CONFIGURE: Usage = Usage {
     help: Help::Made {
         pattern: "\
 Usage:
-  calicoctl ipam configure [--strictaffinity=<true/false>] [--max-blocks-per-host=<number>] [--kubevirt-ip-persistence=<Enabled|Disabled>] [--config=<CONFIG>] [--context=<context>] [--allow-version-mismatch]",
+  calicoctl ipam configure [--strictaffinity=<true/false>]
+                               [--max-blocks-per-host=<number>]
+                               [--kubevirt-ip-persistence=<Enabled|Disabled>]
+                               [--config=<CONFIG>]
+                               [--allow-version-mismatch]",
         purpose: "Changes the configuration of address management.",
     },
     options: &[

@@ -11,7 +11,7 @@ pub const NODE: Usage = Usage {
 Usage:
   calicoctl node <command> [<args>...]
 
-    run          Run this machine as a node.
+    run          Run the Calico node container image.
     status       View the current status of a Calico node.
     diags        Gather a diagnostics bundle for a Calico node.
     checksystem  Verify the compute host is able to run a Calico node instance.",

@@ -332,6 +332,8 @@ fn shape(spec: &IpPoolSpec, cidr: &IpNet, names: [&str; 4], what: &str) -> Vec<F
             format!("{what} is not strictly masked"),
         ));
     }
+    // The validator has another word here.
+    let what = what.replace("IP pool CIDR", "IP pool range");
     let local: IpNet = link_local.parse().expect("a constant network");
     if local.contains(cidr) || cidr.contains(&local) {
         fields.push(FieldError::new(
@@ -384,39 +386,67 @@ fn rules(spec: &IpPoolSpec) -> Vec<FieldError> {
 
 fn uses(spec: &IpPoolSpec, checks: &mut Checks) {
     let has = |name: &str| has_use(spec, name);
+    const USES: [&str; 3] = ["Workload", "Tunnel", LOAD_BALANCER];
     for (i, allowed) in spec.allowed_uses.iter().enumerate() {
-        checks.supported(
-            &format!("spec.allowedUses[{i}]"),
-            Some(allowed),
-            &["Workload", "Tunnel", LOAD_BALANCER],
+        checks.rule(
+            !USES.contains(&allowed.as_str()),
+            "IPpool.AllowedUses",
+            go_list(&spec.allowed_uses),
+            &format!("unknown use: {allowed}"),
         );
+        checks.supported(&format!("spec.allowedUses[{i}]"), Some(allowed), &USES);
     }
     let on = |m: Option<EncapMode>| m.unwrap_or_default() != EncapMode::Never;
     let balancer = has(LOAD_BALANCER);
-    for (wrong, reason) in [
+    let others = ["Workload", "Tunnel"].into_iter().filter(|name| has(name));
+    let others: Vec<String> = others.map(String::from).collect();
+    let (mixed, encapsulated) = (
+        balancer && !others.is_empty(),
+        balancer && (on(spec.ipip_mode) || on(spec.vxlan_mode)),
+    );
+    for (wrong, field, value, reason) in [
         (
-            balancer && (has("Workload") || has("Tunnel")),
-            "allowedUses LoadBalancer cannot be combined with Workload or Tunnel",
+            mixed,
+            "AllowedUses",
+            go_list(&spec.allowed_uses),
+            format!("LoadBalancer cannot be used at the same time as: {}", others.join(", ")),
         ),
         (
-            balancer && (on(spec.ipip_mode) || on(spec.vxlan_mode)),
-            "ipipMode and vxlanMode must be Never when allowedUses is LoadBalancer",
+            encapsulated,
+            "IPIPMode",
+            mode(spec.ipip_mode).to_string(),
+            "Neither IPIPMode nor VXLANMode can be enabled on AllowedUses LoadBalancer IP pool".to_string(),
         ),
         (
             balancer && spec.disable_bgp_export,
-            "disableBGPExport must be false when allowedUses is LoadBalancer",
+            "DisableBGPExport",
+            spec.cidr.clone(),
+            // It means false.
+            "IP Pool with AllowedUse LoadBalancer must have DisableBGPExport set to true".to_string(),
         ),
         (
             balancer && !["", "all()"].contains(&spec.node_selector.as_str()),
-            "nodeSelector must be all() when allowedUses is LoadBalancer",
+            "NodeSelector",
+            spec.cidr.clone(),
+            "IP Pool with AllowedUse LoadBalancer must have node selector set to all()".to_string(),
         ),
         (
             has("Tunnel") && !spec.namespace_selector.is_empty() && !has("Workload"),
-            "namespaceSelector cannot be set when allowedUses is Tunnel",
+            "NamespaceSelector",
+            spec.namespace_selector.clone(),
+            "IP Pool with AllowedUse Tunnel cannot have namespaceSelector specified - tunnel IPs are not namespaced resources".to_string(),
         ),
     ] {
-        checks.spec(wrong, reason);
+        checks.rule(wrong, &format!("IPpool.{field}"), value, &reason);
     }
+    checks.spec(
+        mixed,
+        "LoadBalancer cannot be combined with Workload or Tunnel allowed uses",
+    );
+    checks.spec(
+        encapsulated,
+        "LoadBalancer IP pool cannot have IPIP or VXLAN enabled",
+    );
     if spec.node_selector.contains("global(") {
         let reason = "global() cannot be used in an IPPool nodeSelector";
         checks

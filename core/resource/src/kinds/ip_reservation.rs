@@ -34,9 +34,6 @@ impl Spec for IpReservationSpec {
                 .fields
                 .push(FieldError::tag("ReservedCIDRs", go_list(cidrs), "cidrs"));
         }
-        for (i, cidr) in cidrs.iter().enumerate() {
-            checks.schema_cidr(&format!("spec.reservedCIDRs[{i}]"), cidr);
-        }
         checks.fields
     }
 }

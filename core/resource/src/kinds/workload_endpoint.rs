@@ -164,8 +164,8 @@ pub struct IpNat {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkloadEndpointPort {
-    /// Name.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    /// Name; written also when empty.
+    #[serde(default)]
     pub name: String,
     /// `TCP`, `UDP` or `SCTP`.
     #[serde(default = "no_protocol")]

@@ -28,6 +28,22 @@ pub fn validate(object: &AnyObject) -> Result<(), ValidationError> {
     ValidationError::of(fields)
 }
 
+/// What a resource is refused for before there is a store: the validator's rules alone. Those of the CustomResourceDefinition, which have
+/// no value or stand for the whole resource, are checked on writing.
+///
+/// # Errors
+/// All fields that are wrong, in calicoctl's words.
+pub fn validate_alone(object: &AnyObject) -> Result<(), ValidationError> {
+    let kind = object.kind().as_str();
+    let of_schema = |field: &FieldError| {
+        let whole = field.name == "spec" || field.name == kind;
+        field.value.is_none() && (whole || field.name.starts_with("spec."))
+    };
+    let mut fields = validate(object).err().map_or(Vec::new(), |e| e.fields);
+    fields.retain(|field| !of_schema(field));
+    ValidationError::of(fields)
+}
+
 /// What the library checks beside: rules that need the stored object, or others. `stored` is `None` on create.
 ///
 /// # Errors
