@@ -36,7 +36,17 @@ fn with_resource_commands(mut command: Command, persona: ctl::Persona) -> Comman
     for line in ctl::command_lines(persona) {
         let mut below =
             Command::new(*line.words.last().expect("a command has a word")).about(line.purpose);
+        let mut seen: Vec<&str> = Vec::new();
         for (long, short, value, meaning) in line.options {
+            // A second letter for the same option.
+            if seen.contains(&long) {
+                below = below.mut_arg(long, |option| match short {
+                    Some(letter) => option.visible_short_alias(letter),
+                    None => option,
+                });
+                continue;
+            }
+            seen.push(long);
             let mut option = Arg::new(long).long(long).help(meaning);
             option = match short {
                 Some(letter) => option.short(letter),
