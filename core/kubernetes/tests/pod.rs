@@ -337,7 +337,7 @@ fn ports_that_have_a_name_or_are_the_host_s() {
         spec(&pod)["ports"],
         json!([
             {"name": "dns", "protocol": "UDP", "port": 53, "hostPort": 0, "hostIP": ""},
-            {"protocol": "SCTP", "port": 8080, "hostPort": 18080, "hostIP": "10.0.0.1"},
+            {"name": "", "protocol": "SCTP", "port": 8080, "hostPort": 18080, "hostIP": "10.0.0.1"},
         ])
     );
 }

@@ -271,7 +271,7 @@ fn a_cursor_that_was_compacted_lists_again() {
 }
 
 #[test]
-fn ten_thousand_objects() {
+fn many_objects() {
     if kubernetes_skipped() {
         return;
     }
