@@ -346,6 +346,15 @@ fn on_datastore<S: Store + Sync>(
             return world.print(format_args!("{}\n\n", usage::DATASTORE.help()));
         }
     }
+    on_migrate(rest, allow, world, open)
+}
+
+fn on_migrate<S: Store + Sync>(
+    rest: &[String],
+    allow: bool,
+    world: &mut World<'_>,
+    open: impl FnOnce(Option<&Path>, Option<&str>) -> Result<S, OpenError>,
+) -> Result<(), Failure> {
     let Some(args) = read(&usage::DATASTORE_MIGRATE, rest, world)? else {
         return Ok(());
     };

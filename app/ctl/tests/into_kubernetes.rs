@@ -1,15 +1,14 @@
 //! A whole store is moved into the Kubernetes API, and out of it.
 
-use std::cell::Cell;
-use std::path::PathBuf;
-
-use ctl::{OpenError, Persona, World, run_with};
-use ipam::{Family, Ipam, Owner, PoolChoice, Request, Use};
+use ctl::Persona;
 use kubernetes::Group;
 use resource::{Key, KeyPrefix, Kind, Store};
 use serde_json::{Value, json};
 use store::testing::{Kubernetes, kubernetes_skipped};
 use store::{AnyStore, SqliteStore, block_on};
+
+mod on_store;
+use on_store::{assign, ok, run};
 
 const DOCUMENTS: &str = "\
 apiVersion: projectcalico.org/v3
@@ -37,57 +36,6 @@ kind: Node
 metadata: {name: n2}
 spec: {bgp: {ipv4Address: 10.0.0.2/24}}
 ";
-
-/// One command on a store: stdout, stderr, exit code.
-fn run(store: &AnyStore, line: &str, stdin: &str) -> (String, String, i32) {
-    let words: Vec<String> = line.split(' ').map(str::to_string).collect();
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let random = |buffer: &mut [u8]| {
-        buffer.fill(7);
-        Ok(())
-    };
-    let mut world = World {
-        persona: Persona::Selvedge,
-        stdin: &mut stdin.as_bytes(),
-        stdout: &mut stdout,
-        stderr: &mut stderr,
-        now: "2026-11-22T22:23:05Z".parse().unwrap(),
-        random: &random,
-        pause: &|_| (),
-        root: PathBuf::from("/nowhere"),
-        environment: &|_| None,
-        etcd: &Cell::new(false),
-    };
-    let code = run_with(&words, &mut world, |_, _| Ok::<_, OpenError>(store.clone()));
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (text(stdout), text(stderr), code)
-}
-
-fn ok(store: &AnyStore, line: &str, stdin: &str) -> String {
-    let (stdout, stderr, code) = run(store, line, stdin);
-    assert_eq!(code, 0, "{line}: {stdout}{stderr}");
-    stdout
-}
-
-fn assign(store: &AnyStore, node: &str, handle: &str) {
-    let owner = Owner {
-        handle: Some(handle.to_string()),
-        ..Owner::default()
-    };
-    let request = Request {
-        count: 1,
-        family: Family::V4,
-        owner: &owner,
-        host: node,
-        pools: PoolChoice::Automatic {
-            namespace_labels: None,
-        },
-        intended: Use::Workload,
-        max_blocks: None,
-        windows: false,
-    };
-    block_on(Ipam::new(store).auto_assign(&request, 1_795_386_348_000_222_492)).unwrap();
-}
 
 /// Without what the API server gives.
 fn masked(text: &str) -> Value {
@@ -126,7 +74,12 @@ fn a_store_is_moved_into_kubernetes_and_out_of_it() {
     let node = json!({"metadata": {"name": "n1", "labels": {"zone": "z"}}});
     kubernetes.post("/api/v1/nodes", &node);
     let target = AnyStore::Kubernetes(kubernetes.store(Group::Crd));
-    let (stdout, stderr, code) = run(&target, "datastore migrate import -f -", &file);
+    let (stdout, stderr, code) = run(
+        &target,
+        Persona::Selvedge,
+        "datastore migrate import -f -",
+        &file,
+    );
     assert!(code == 1 && stdout.is_empty(), "{stdout}");
     assert!(
         stderr.contains("Node(n2): a node of Kubernetes' is made by its kubelet"),
@@ -190,6 +143,6 @@ fn a_store_is_moved_into_kubernetes_and_out_of_it() {
         "apply -f -",
         "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: other}\nspec: {cidr: 10.1.0.0/16}\n",
     );
-    let (_, stderr, code) = run(&target, import, &file);
+    let (_, stderr, code) = run(&target, Persona::Selvedge, import, &file);
     assert!(code == 1 && stderr.contains("IPPool(other)"), "{stderr}");
 }

@@ -18,6 +18,7 @@ mod any;
 mod block_on;
 mod config;
 mod etcd;
+mod kept;
 mod kubernetes;
 mod runtime;
 mod secret;

@@ -3,12 +3,40 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
 use resource::{StoreError, StoreResult};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+/// A runtime that is started when it is first wanted.
+pub(crate) struct OnDemand {
+    /// The thread's.
+    name: &'static str,
+    started: OnceLock<Result<Runtime, String>>,
+}
+
+impl OnDemand {
+    pub(crate) fn new(name: &'static str) -> OnDemand {
+        OnDemand {
+            name,
+            started: OnceLock::new(),
+        }
+    }
+
+    /// # Errors
+    /// [`StoreError::Backend`] where there is no thread to be had.
+    pub(crate) fn get(&self) -> StoreResult<&Runtime> {
+        let name = self.name;
+        let start = || Runtime::start(name).map_err(|e| format!("{name}: no thread: {e}"));
+        let started = self.started.get_or_init(start);
+        started
+            .as_ref()
+            .map_err(|reason| StoreError::Backend(reason.clone()))
+    }
+}
 
 /// A runtime on a thread of its own, which ends when this is dropped.
 pub(crate) struct Runtime {
@@ -21,7 +49,7 @@ impl Runtime {
     ///
     /// # Errors
     /// That there is no thread to be had.
-    pub(crate) fn start(name: &str) -> io::Result<Runtime> {
+    fn start(name: &str) -> io::Result<Runtime> {
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()

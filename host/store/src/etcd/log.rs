@@ -6,11 +6,9 @@ use std::collections::{BTreeSet, VecDeque};
 
 use resource::{Change, Changes, Entry, Key, StoreError, StoreResult};
 
-use super::wire::{Event, KeyValue};
+use crate::kept::{MOST_BYTES, MOST_CHANGES, revision_of, size_of};
 
-/// How much is kept for followers that lag behind; the same as the SQLite store's log.
-const MOST_CHANGES: usize = 10_000;
-const MOST_BYTES: usize = 16 << 20;
+use super::wire::{Event, KeyValue};
 
 /// How the stream is.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,20 +56,6 @@ pub(super) struct Log {
     stale: u64,
     /// The cursors up to there that were handed out since.
     handed: BTreeSet<u64>,
-}
-
-fn revision_of(change: &Change) -> u64 {
-    match change {
-        Change::Put(entry) => entry.revision,
-        Change::Delete { revision, .. } => *revision,
-    }
-}
-
-fn size_of(change: &Change) -> usize {
-    match change {
-        Change::Put(entry) => entry.value.len(),
-        Change::Delete { .. } => 0,
-    }
 }
 
 impl Log {

@@ -15,13 +15,13 @@ mod wire;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use resource::{Changes, Entry, Key, KeyPrefix, Listing, Store, StoreError, StoreResult};
 use tokio::sync::{Notify, watch as signal};
 
 use self::log::{Answer, Log, entry, unsigned};
-use crate::runtime::Runtime;
+use crate::runtime::OnDemand;
 use pool::{Call, Pool};
 use wire::{
     Compare, DeleteRangeRequest, DeleteRangeResponse, PutRequest, RangeRequest, RangeResponse,
@@ -42,7 +42,7 @@ pub struct EtcdStore {
 
 struct Inner {
     shared: Arc<Shared>,
-    runtime: OnceLock<Result<Runtime, String>>,
+    runtime: OnDemand,
 }
 
 /// What the thread works with; it must not hold what ends it.
@@ -122,17 +122,9 @@ impl EtcdStore {
                     restart: Notify::new(),
                     origin,
                 }),
-                runtime: OnceLock::new(),
+                runtime: OnDemand::new("store-etcd"),
             }),
         })
-    }
-
-    fn runtime(&self) -> StoreResult<&Runtime> {
-        let start = || Runtime::start("store-etcd").map_err(|e| format!("etcd: no thread: {e}"));
-        let runtime = self.inner.runtime.get_or_init(start);
-        runtime
-            .as_ref()
-            .map_err(|reason| StoreError::Backend(reason.clone()))
     }
 
     /// Has the thread do `work`.
@@ -142,13 +134,13 @@ impl EtcdStore {
         F: Future<Output = StoreResult<T>> + Send + 'static,
     {
         let work = work(Arc::clone(&self.inner.shared));
-        self.runtime()?.run(work).await
+        self.inner.runtime.get()?.run(work).await
     }
 
     /// Has the stream reach back to a cursor.
     fn begin(&self, cursor: u64) -> StoreResult<()> {
         let shared = &self.inner.shared;
-        let runtime = self.runtime()?;
+        let runtime = self.inner.runtime.get()?;
         match shared.change_log(|log| log.begin(cursor)) {
             Some(1) => runtime.keep(watch::run(Arc::clone(shared))),
             Some(_) => shared.restart.notify_one(),

@@ -9,9 +9,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use kubernetes::Source;
 use resource::{Change, Changes, Key, StoreError, StoreResult};
 
-/// How much is kept for followers that lag behind; the same as the other stores' logs.
-const MOST_CHANGES: usize = 10_000;
-const MOST_BYTES: usize = 16 << 20;
+use crate::kept::{MOST_BYTES, MOST_CHANGES, revision_of, size_of};
 
 /// Marks a cursor that is a place in this log. No resourceVersion is as large.
 const LOCAL: u64 = 1 << 63;
@@ -62,20 +60,6 @@ pub(super) struct Log {
     seen: u64,
     /// What this process deleted and the watches have not told yet, with the revision it had.
     deleted: HashMap<Key, u64>,
-}
-
-fn revision_of(change: &Change) -> u64 {
-    match change {
-        Change::Put(entry) => entry.revision,
-        Change::Delete { revision, .. } => *revision,
-    }
-}
-
-fn size_of(change: &Change) -> usize {
-    match change {
-        Change::Put(entry) => entry.value.len(),
-        Change::Delete { .. } => 0,
-    }
 }
 
 impl Log {

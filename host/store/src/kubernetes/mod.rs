@@ -13,7 +13,7 @@ mod options;
 mod watch;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kubernetes::{Group, Place, Source};
@@ -23,7 +23,7 @@ use tokio::sync::watch as signal;
 use tokio::time::timeout;
 
 use self::log::{Answer, Log};
-use crate::runtime::Runtime;
+use crate::runtime::OnDemand;
 use api::{Api, Fault};
 use objects::list_all;
 
@@ -45,7 +45,7 @@ pub struct KubernetesStore {
 
 struct Inner {
     shared: Arc<Shared>,
-    runtime: OnceLock<Result<Runtime, String>>,
+    runtime: OnDemand,
 }
 
 /// What the thread works with; it must not hold what ends it.
@@ -135,7 +135,7 @@ impl KubernetesStore {
                     changed: signal::Sender::new(()),
                     origin,
                 }),
-                runtime: OnceLock::new(),
+                runtime: OnDemand::new("store-kubernetes"),
             }),
         })
     }
@@ -164,16 +164,6 @@ impl KubernetesStore {
             .await
     }
 
-    fn runtime(&self) -> StoreResult<&Runtime> {
-        let start = || {
-            Runtime::start("store-kubernetes").map_err(|e| format!("Kubernetes: no thread: {e}"))
-        };
-        let runtime = self.inner.runtime.get_or_init(start);
-        runtime
-            .as_ref()
-            .map_err(|reason| StoreError::Backend(reason.clone()))
-    }
-
     /// Has the thread do `work`.
     async fn on_thread<T, F>(&self, work: impl FnOnce(Arc<Shared>) -> F) -> StoreResult<T>
     where
@@ -181,13 +171,13 @@ impl KubernetesStore {
         F: Future<Output = StoreResult<T>> + Send + 'static,
     {
         let work = work(Arc::clone(&self.inner.shared));
-        self.runtime()?.run(work).await
+        self.inner.runtime.get()?.run(work).await
     }
 
     /// Has the watches run from a revision on.
     fn begin(&self, revision: u64) -> StoreResult<()> {
         let shared = &self.inner.shared;
-        let runtime = self.runtime()?;
+        let runtime = self.inner.runtime.get()?;
         let sources = Source::all();
         if let Some(generation) = shared.change_log(|log| log.begin(revision, &sources)) {
             for source in sources {
@@ -197,7 +187,7 @@ impl KubernetesStore {
         Ok(())
     }
 
-    /// Asks the log until it has an answer; `None` where the cluster itself is not at the cursor yet, with where it is.
+    /// Asks the log until it has an answer.
     async fn asked<T: Send + 'static>(
         &self,
         cursor: u64,
